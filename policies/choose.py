@@ -1,0 +1,37 @@
+"""The only place that draws an arm."""
+
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.errors import ArmError
+
+
+def uniform_draw(decision_id: str) -> float:
+    """A number in [0, 1) that the decision id alone fixes, so that the draw can be replayed."""
+    digest = blake2b(decision_id.encode(), digest_size=8, person=b"arm-draw").digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits: the division is exact, and < 1
+
+
+def choose(probabilities: NDArray[np.float64], decision_id: str) -> int:
+    """The index of the arm drawn from one row of probabilities.
+
+    The same probabilities and decision id always give the same arm; an arm with probability 0 is
+    never drawn.
+
+    Raises:
+        ArmError: no arm has a positive probability.
+    """
+    remaining = uniform_draw(decision_id)
+    drawn = -1
+    for index, probability in enumerate(probabilities.tolist()):
+        if probability <= 0.0:
+            continue
+        drawn = index  # the last positive arm takes what rounding leaves over
+        remaining -= probability
+        if remaining < 0.0:
+            break
+    if drawn < 0:
+        raise ArmError("no arm has a positive probability", field="arms")
+    return drawn

@@ -1,0 +1,94 @@
+"""Exploration: from the arms' utilities to the probabilities with which they are drawn."""
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.errors import ArmError
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+class Exploration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often to try what doesn't look best.
+
+    `floor` is the least probability of every eligible arm (capped at an equal share); `gamma` is
+    SquareCB's learning rate, per unit of utility; `epsilon` is epsilon-greedy's share of uniform
+    draws; `initial` is the share of uniform draws mixed in until the first promotion.
+    """
+
+    kind: Literal["squarecb", "epsilon", "uniform", "greedy"] = "squarecb"
+    floor: float = 0.05
+    gamma: float = 100.0
+    epsilon: float = 0.1
+    initial: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("floor", "epsilon", "initial"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+        if not 0.0 < self.gamma < float("inf"):
+            raise ValueError(f"gamma must be positive and finite, not {self.gamma}")
+
+
+GREEDY = Exploration(kind="greedy", floor=0.0, initial=0.0)
+
+
+def until_first_promotion(exploration: Exploration) -> Exploration:
+    """The exploration of a cold start, whose utilities are nobody's estimate: gaps tell nothing,
+    so at least `initial` of the draws is uniform and the rest greedy.
+    """
+    if exploration.kind in ("uniform", "greedy"):
+        return exploration
+    return msgspec.structs.replace(
+        exploration, kind="epsilon", epsilon=max(exploration.initial, exploration.epsilon)
+    )
+
+
+def arm_probabilities(utilities: Floats, eligible: Bools, exploration: Exploration) -> Floats:
+    """Each arm's probability, given the utilities of the eligible arms.
+
+    Args:
+        utilities: (n, A) expected utility of each arm; those of masked arms are ignored.
+        eligible: (n, A) which arms may be drawn.
+        exploration: the kind and its settings.
+
+    Returns:
+        (n, A); rows sum to 1, masked arms have exactly 0, a lone eligible arm exactly 1.
+
+    Raises:
+        ArmError: a row has no eligible arm.
+
+    SquareCB's inverse gap weighting is Algorithm 1 of Foster and Rakhlin (2020), "Beyond UCB":
+    p_a = 1 / (A + γ·(best − u_a)), the rest to the best arm.
+    """
+    counts = eligible.sum(axis=1, keepdims=True)
+    if not counts.all():
+        raise ArmError("no eligible arm is left to draw from", field="arms")
+    masked = np.where(eligible, utilities, -np.inf)
+    rows, best = np.arange(len(masked)), masked.argmax(axis=1)
+    uniform = eligible / counts
+    if exploration.kind == "uniform":
+        return uniform
+    if exploration.kind == "squarecb":
+        gaps = masked[rows, best, None] - np.where(eligible, masked, 0.0)
+        probabilities = np.where(eligible, 1.0 / (counts + exploration.gamma * gaps), 0.0)
+    else:
+        probabilities = np.zeros_like(masked)
+    mixed = _uniform_share(exploration, counts)
+    probabilities = mixed * uniform + (1.0 - mixed) * probabilities
+    # Whatever the others leave is the best arm's: rows sum to 1, and a lone arm has exactly 1.
+    probabilities[rows, best] = 0.0
+    probabilities[rows, best] = 1.0 - probabilities.sum(axis=1)
+    return probabilities
+
+
+def _uniform_share(exploration: Exploration, counts: NDArray[np.intp]) -> Floats:
+    """(n, 1) share of uniform draws that keeps the floor, or gives epsilon-greedy its epsilon."""
+    if exploration.kind == "greedy":
+        return np.zeros(counts.shape)
+    share = np.minimum(exploration.floor * counts, 1.0)
+    return np.maximum(share, exploration.epsilon) if exploration.kind == "epsilon" else share

@@ -1,0 +1,30 @@
+"""From an artifact back to the policy it holds: one entry per kind."""
+
+from collections.abc import Callable, Mapping
+
+from policies.artifact import Artifact
+from policies.errors import ArtifactError
+from policies.linear_policy import LinearPolicy
+from policies.policy import Policy
+from policies.rule_policy import RulePolicy
+
+_KINDS: Mapping[str, Callable[[Artifact], Policy]] = {
+    LinearPolicy.kind: LinearPolicy.from_artifact,
+    RulePolicy.kind: RulePolicy.from_artifact,
+}
+
+
+def load_policy(artifact: Artifact) -> Policy:
+    """The policy in an artifact.
+
+    Raises:
+        ArtifactError: this release doesn't know its kind, or its tensors don't fit its manifest.
+    """
+    load = _KINDS.get(artifact.manifest.kind)
+    if load is None:
+        raise ArtifactError(
+            f"policy {artifact.version} is of kind {artifact.manifest.kind!r}, which this release "
+            f"doesn't know (it knows {', '.join(_KINDS)}): upgrade it",
+            field="kind",
+        )
+    return load(artifact)

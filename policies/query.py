@@ -1,0 +1,53 @@
+"""A query's text: its limits, its hash, and how much of it may be logged."""
+
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from policies.errors import QueryError
+from policies.events import TextPolicy
+
+MAX_QUERY_CHARS = 32_768
+
+_SPACES = re.compile(r"\s+")
+_WORD = re.compile(r"\w+")
+# What redaction takes out. Order matters: addresses before bare numbers.
+_REDACTIONS: Sequence[tuple[re.Pattern[str], str]] = (
+    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
+    (re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE), "<url>"),
+    (re.compile(r"\b(?:sk|pk|ghp|xox[abp])[-_][\w-]{8,}"), "<secret>"),
+    (re.compile(r"(?<!\w)\+?\d(?:[\s().-]?\d){6,}(?!\w)"), "<number>"),
+)
+
+
+def check_query(text: str, *, field: str = "query") -> str:
+    """The query as it is, or QueryError when it is blank or longer than MAX_QUERY_CHARS."""
+    if len(text) > MAX_QUERY_CHARS:
+        raise QueryError(
+            f"the query has {len(text):,} characters; at most {MAX_QUERY_CHARS:,} are taken",
+            field=field,
+        )
+    if not text.strip():
+        raise QueryError("the query is blank", field=field)
+    return text
+
+
+def query_hash(text: str) -> str:
+    """A 16-digit BLAKE2b of the query, equal for near-duplicates (case, spaces, punctuation).
+
+    It groups rows into folds. It isn't a secret: short queries can be guessed back from it.
+    """
+    words = _WORD.findall(text.casefold())
+    normal = " ".join(words) if words else _SPACES.sub(" ", text.strip())
+    return blake2b(normal.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def loggable_text(text: str | None, policy: TextPolicy) -> str | None:
+    """What of a text the log may hold: all, all but addresses, links, keys and long numbers, or nothing."""
+    if policy == "none" or text is None:
+        return None
+    if policy == "full":
+        return text
+    for pattern, replacement in _REDACTIONS:
+        text = pattern.sub(replacement, text)
+    return text

@@ -1,0 +1,101 @@
+"""Cheap features of a question: what can be read off its words without a model.
+
+Each is a number in 0..1, so that one regularisation suits them all and a person can read them.
+"""
+
+import math
+import re
+
+# Long queries are prompts with pasted text; what they ask stands at one of their ends.
+_HEAD, _TAIL = 1_500, 500
+
+_WORDS = re.compile(r"\w+(?:['’]\w+)?")
+_NAMES = re.compile(r"(?<![.!?]\s)(?<!^)\b[^\W\d_a-z]\w+(?:\s+(?:of|the|de|von)?\s*[^\W\d_a-z]\w+)*")
+_YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
+_ARITHMETIC = re.compile(
+    r"\d\s*(?:[-+*/×÷^%]|plus|minus|times|divided by)\s*\d"
+    r"|\b(?:calculate|compute|square root|percent of|how much is|what is \d)",
+    re.IGNORECASE,
+)
+_TIME_SENSITIVE = re.compile(
+    r"\b(?:today|tonight|yesterday|tomorrow|current|currently|latest|newest|recent|recently|now|"
+    r"this (?:week|month|quarter|year)|last (?:week|month|quarter|year)|as of|up[- ]to[- ]date|"
+    r"still|upcoming|breaking|price|stock|weather|score|news|version|release|deadline|status)\b",
+    re.IGNORECASE,
+)
+_STYLE = re.compile(
+    r"\b(?:write|rewrite|rephrase|draft|compose|summari[sz]e|translate|shorten|proofread|polish|"
+    r"tone|style|format|formal|informal|friendly|polite|bullet|bullets|json|yaml|markdown|table|"
+    r"email|letter|slogan|poem|in the voice of|as a list|one sentence)\b",
+    re.IGNORECASE,
+)
+_SOURCES = re.compile(
+    r"\b(?:source|sources|cite|citation|reference|according to|policy|contract|clause|section|"
+    r"regulation|manual|documentation|docs|handbook|report|paper|study)\b",
+    re.IGNORECASE,
+)
+_COMPARISON = re.compile(
+    r"\b(?:compare|versus|vs|difference|older|younger|taller|larger|smaller|better|earlier|later|"
+    r"more|less|fewer|same|both|between)\b",
+    re.IGNORECASE,
+)
+_BRIDGE = re.compile(
+    r"\b(?:whose|of the \w+ (?:that|who|which)|(?:that|who|which) (?:was|were|is|did|has|had)|"
+    r"father|mother|wife|husband|spouse|director|performer|composer|author|founder)\b",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"```|\bdef \w+\(|\bSELECT\b.+\bFROM\b|[{};]\s*$|</\w+>", re.MULTILINE)
+_OPENINGS = ("who", "what", "when", "where", "which", "how", "why")
+_YES_NO = frozenset(
+    ["is", "are", "was", "were", "do", "does", "did", "can", "could", "has", "have", "should", "will"]
+)
+
+QUESTION_FEATURES: tuple[str, ...] = (
+    "length",
+    "names",
+    "digits",
+    "year",
+    "quoted",
+    "time_sensitive",
+    "style",
+    "asks_sources",
+    "arithmetic",
+    "comparison",
+    "bridge",
+    "code",
+    "non_ascii",
+    "question_mark",
+    *(f"asks_{word}" for word in _OPENINGS),
+    "asks_yes_no",
+)
+
+
+def question_features(text: str) -> list[float]:
+    """The features of one question, in the order of QUESTION_FEATURES, each in 0..1."""
+    if len(text) > _HEAD + _TAIL:
+        text = f"{text[:_HEAD]} {text[-_TAIL:]}"
+    words = _WORDS.findall(text)
+    first = words[0].casefold() if words else ""
+    asked = next((word for word in _OPENINGS if word in map(str.casefold, words[:6])), "")
+    return [
+        min(math.log1p(len(words)) / 6.0, 1.0),
+        _share(len(_NAMES.findall(text)), 4),
+        _share(sum(character.isdigit() for character in text), 8),
+        float(_YEAR.search(text) is not None),
+        float('"' in text or "“" in text),
+        _share(len(_TIME_SENSITIVE.findall(text)), 2),
+        _share(len(_STYLE.findall(text)), 2),
+        _share(len(_SOURCES.findall(text)), 2),
+        float(_ARITHMETIC.search(text) is not None),
+        _share(len(_COMPARISON.findall(text)), 2),
+        _share(len(_BRIDGE.findall(text)), 2),
+        float(_CODE.search(text) is not None),
+        0.0 if text.isascii() else 1.0,
+        float("?" in text),
+        *(float(asked == word) for word in _OPENINGS),
+        float(first in _YES_NO),
+    ]
+
+
+def _share(count: int, enough: int) -> float:
+    return min(count / enough, 1.0)

@@ -1,0 +1,80 @@
+"""Which policies exist, which one serves, and which replica serves what.
+
+One port, one adapter a file: `memory` for tests and single processes, `redis_registry` for
+replicas that share a store. Activations form a stack: promoting pushes, rolling back pops, and an
+empty stack means the built-in rules serve.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from policies.artifact import Artifact, Manifest
+
+
+class Activation(msgspec.Struct, frozen=True, kw_only=True):
+    """A version made active: when (seconds since the epoch, UTC), by whom, and why."""
+
+    version: str
+    at: float
+    by: str = ""
+    note: str = ""
+
+
+class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What one running replica says of itself; it expires where the replica stops saying it.
+
+    `generation` is the registry's as the replica last applied it, `refused` the reason why it
+    keeps its incumbent instead of that generation's policy.
+    """
+
+    replica: str
+    version: str
+    generation: int
+    arms: list[str]
+    feature_version: str
+    at: float
+    refused: str | None = None
+
+
+class PolicyRegistry(Protocol):
+    """The store of policies and of the choice among them. Every call may block on the network."""
+
+    def publish(self, artifact: Artifact) -> None:
+        """Store an artifact under its version; storing it again changes nothing."""
+
+    def fetch(self, version: str) -> Artifact:
+        """The artifact of a version.
+
+        Raises UnknownPolicyError, or ArtifactError where what is stored is damaged.
+        """
+
+    def manifests(self) -> list[Manifest]:
+        """The manifests of all stored policies, oldest first by `created_at`."""
+
+    def activate(self, version: str, *, by: str = "", note: str = "") -> Activation:
+        """Make a version the active one; activating the active one again changes nothing.
+
+        Raises UnknownPolicyError where it isn't stored.
+        """
+
+    def rollback(self, *, by: str = "", note: str = "") -> Activation | None:
+        """Take back the last activation; the one before is active again, None for the built-in rules.
+
+        Raises RollbackError where nothing is active.
+        """
+
+    def active(self) -> Activation | None:
+        """The active policy; None while the built-in rules serve."""
+
+    def activations(self) -> list[Activation]:
+        """The stack of activations, the active one last."""
+
+    def generation(self) -> int:
+        """A number that grows with every change of the active policy."""
+
+    def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
+        """Say what a replica serves."""
+
+    def replicas(self) -> list[ReplicaStatus]:
+        """The replicas that have reported and not expired."""

@@ -1,0 +1,3 @@
+"""The distribution's version, in its one place."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,1 @@
+"""The policy-training command line: log export, datasets, fitting, off-policy evaluation, the gate."""
