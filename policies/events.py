@@ -56,7 +56,7 @@ class Evidence(msgspec.Struct, frozen=True):
 class AnswerFinished(
     msgspec.Struct, frozen=True, tag="AnswerFinished", tag_field="type", kw_only=True
 ):
-    """What the router measured on an answer; `executed_arm` differs from the drawn one on fallback."""
+    """What the router measured on an answer; on fallback `executed_arm` isn't the drawn one."""
 
     decision_id: str
     at: float
@@ -72,7 +72,7 @@ class AnswerFinished(
 class FeedbackGiven(
     msgspec.Struct, frozen=True, tag="FeedbackGiven", tag_field="type", kw_only=True
 ):
-    """One metric's value for one decision, whenever it arrives; `feedback_id` makes retries safe."""
+    """One metric's value for one decision, however late; `feedback_id` makes retries safe."""
 
     feedback_id: str
     decision_id: str

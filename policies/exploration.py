@@ -72,7 +72,7 @@ def arm_probabilities(utilities: Floats, eligible: Bools, exploration: Explorati
     rows, best = np.arange(len(masked)), masked.argmax(axis=1)
     uniform = eligible / counts
     if exploration.kind == "uniform":
-        return uniform
+        return np.asarray(uniform, dtype=np.float64)
     if exploration.kind == "squarecb":
         gaps = masked[rows, best, None] - np.where(eligible, masked, 0.0)
         probabilities = np.where(eligible, 1.0 / (counts + exploration.gamma * gaps), 0.0)
@@ -83,7 +83,7 @@ def arm_probabilities(utilities: Floats, eligible: Bools, exploration: Explorati
     # Whatever the others leave is the best arm's: rows sum to 1, and a lone arm has exactly 1.
     probabilities[rows, best] = 0.0
     probabilities[rows, best] = 1.0 - probabilities.sum(axis=1)
-    return probabilities
+    return np.asarray(probabilities)
 
 
 def _uniform_share(exploration: Exploration, counts: NDArray[np.intp]) -> Floats:
@@ -91,4 +91,6 @@ def _uniform_share(exploration: Exploration, counts: NDArray[np.intp]) -> Floats
     if exploration.kind == "greedy":
         return np.zeros(counts.shape)
     share = np.minimum(exploration.floor * counts, 1.0)
-    return np.maximum(share, exploration.epsilon) if exploration.kind == "epsilon" else share
+    return np.asarray(
+        np.maximum(share, exploration.epsilon) if exploration.kind == "epsilon" else share
+    )

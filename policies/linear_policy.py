@@ -1,6 +1,6 @@
 """A linear reward model per arm and metric, on the features as they are: what training ships."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,11 @@ class LinearPolicy:
             raise ArtifactError(
                 f"policy {manifest.version} has numbers that aren't finite", field="tensors"
             )
-        tensors = {"coefficients": coefficients, "intercepts": intercepts, "links": links}
+        tensors: dict[str, NDArray[Any]] = {
+            "coefficients": coefficients,
+            "intercepts": intercepts,
+            "links": links,
+        }
         self._artifact = seal(manifest, tensors)
         self._shape = shape
         self._dimension = coefficients.shape[2]

@@ -26,6 +26,8 @@ DEFAULT_OBJECTIVES: dict[str, dict[str, float]] = {
     "fast": {"quality": 1.0, "cost_usd": -20.0, "latency_s": -0.2},
 }
 DEFAULT_OBJECTIVE = "balanced"
+# The name of an objective that a request gave by its weights.
+CUSTOM = "custom"
 
 
 def known_metrics(
@@ -43,7 +45,7 @@ def resolve_objective(
     *,
     default: str = DEFAULT_OBJECTIVE,
 ) -> Objective:
-    """The objective a request asked for, by name or by weights; the default where it asked for none.
+    """The objective a request asked for, by name or by weights; the default without either.
 
     Raises ObjectiveError for an unknown name, a metric not in `metrics`, a weight that isn't
     finite, or no weight other than zero.
@@ -58,7 +60,7 @@ def resolve_objective(
             )
         return Objective(name, dict(objectives[name]))
     check_weights(wanted, frozenset(metrics))
-    return Objective("custom", dict(wanted))
+    return Objective(CUSTOM, dict(wanted))
 
 
 def check_weights(

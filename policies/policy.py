@@ -50,9 +50,7 @@ class Policy(Protocol):
         """All of it, to be stored; `policies.loading.load_policy` is the way back."""
 
 
-def utilities(
-    expected: Floats, metrics: Sequence[str], weights: Mapping[str, float]
-) -> Floats:
+def utilities(expected: Floats, metrics: Sequence[str], weights: Mapping[str, float]) -> Floats:
     """(n, A) Σ weight · expected metric, from (n, A, M); a metric nobody expects counts as 0."""
     vector = np.array([weights.get(metric, 0.0) for metric in metrics], dtype=np.float64)
     return np.asarray(expected @ vector)

@@ -43,7 +43,10 @@ def query_hash(text: str) -> str:
 
 
 def loggable_text(text: str | None, policy: TextPolicy) -> str | None:
-    """What of a text the log may hold: all, all but addresses, links, keys and long numbers, or nothing."""
+    """What of a text the log may hold.
+
+    "full": all of it; "redacted": all but addresses, links, keys and long numbers; "none": nothing.
+    """
     if policy == "none" or text is None:
         return None
     if policy == "full":

@@ -10,7 +10,9 @@ import re
 _HEAD, _TAIL = 1_500, 500
 
 _WORDS = re.compile(r"\w+(?:['’]\w+)?")
-_NAMES = re.compile(r"(?<![.!?]\s)(?<!^)\b[^\W\d_a-z]\w+(?:\s+(?:of|the|de|von)?\s*[^\W\d_a-z]\w+)*")
+_NAMES = re.compile(
+    r"(?<![.!?]\s)(?<!^)\b[^\W\d_a-z]\w+(?:\s+(?:of|the|de|von)?\s*[^\W\d_a-z]\w+)*"
+)
 _YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
 _ARITHMETIC = re.compile(
     r"\d\s*(?:[-+*/×÷^%]|plus|minus|times|divided by)\s*\d"
@@ -47,7 +49,21 @@ _BRIDGE = re.compile(
 _CODE = re.compile(r"```|\bdef \w+\(|\bSELECT\b.+\bFROM\b|[{};]\s*$|</\w+>", re.MULTILINE)
 _OPENINGS = ("who", "what", "when", "where", "which", "how", "why")
 _YES_NO = frozenset(
-    ["is", "are", "was", "were", "do", "does", "did", "can", "could", "has", "have", "should", "will"]
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "has",
+        "have",
+        "should",
+        "will",
+    ]
 )
 
 QUESTION_FEATURES: tuple[str, ...] = (

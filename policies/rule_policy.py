@@ -88,12 +88,18 @@ class RulePolicy:
         metrics = list(dict.fromkeys((*STANDARD_METRICS, *(m for a in arms for m in a.expected))))
         priors = np.array(
             [
-                [arm.expected.get(metric, 0.5 if metric == "quality" else 0.0) for metric in metrics]
+                [
+                    arm.expected.get(metric, 0.5 if metric == "quality" else 0.0)
+                    for metric in metrics
+                ]
                 for arm in arms
             ]
         )
         shifts = np.array(
-            [[rule.shifts.get(arm.route, 0.0) if arm.route else 0.0 for rule in RULES] for arm in arms]
+            [
+                [rule.shifts.get(arm.route, 0.0) if arm.route else 0.0 for rule in RULES]
+                for arm in arms
+            ]
         )
         manifest = Manifest(
             kind=self.kind,
@@ -133,7 +139,9 @@ class RulePolicy:
             name not in artifact.tensors or artifact.tensors[name].shape != shape
             for name, shape in shapes.items()
         ):
-            raise ArtifactError(f"policy {artifact.version} has tensors that don't fit its manifest")
+            raise ArtifactError(
+                f"policy {artifact.version} has tensors that don't fit its manifest"
+            )
         policy = cls.__new__(cls)
         policy._store(artifact)
         return policy

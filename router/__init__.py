@@ -1,1 +1,1 @@
-"""The service: takes a query over HTTP, decides among the arms, logs the decision and the feedback."""
+"""The service: takes queries over HTTP, decides among the arms, logs decisions and feedback."""

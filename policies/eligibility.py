@@ -1,0 +1,90 @@
+"""Which arms a request may take: the owner's rules, and the arms the request itself names."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from policies.arms import Arm, arm_names, require_known
+from policies.settings import AttributeValue, RuleSettings
+
+# A request may ask for sources by itself, without any rule.
+REQUIRE_SOURCES = "require_sources"
+
+
+class Eligibility(msgspec.Struct, frozen=True):
+    """For each arm why it may not be taken, None where it may; and the rules that applied."""
+
+    why_not: list[str | None]
+    rules: list[str]
+
+    @property
+    def mask(self) -> list[bool]:
+        """Which arms may be drawn, in order."""
+        return [reason is None for reason in self.why_not]
+
+
+def eligibility(
+    arms: Sequence[Arm],
+    rules: Sequence[RuleSettings],
+    attributes: Mapping[str, AttributeValue],
+    wanted: Sequence[str] | None,
+) -> Eligibility:
+    """Mask the arms that the rules, or the request's own wish, rule out.
+
+    Raises:
+        ArmError: the request wants an arm that isn't configured.
+    """
+    why_not: list[str | None] = [None] * len(arms)
+    applied: list[str] = []
+    if wanted is not None:
+        require_known(wanted, arm_names(arms))
+        _mask(why_not, [arm.name in wanted for arm in arms], "not among the request's arms")
+    if attributes.get(REQUIRE_SOURCES) is True:
+        applied.append(f"{REQUIRE_SOURCES}: the request asks for sources")
+        _mask(why_not, [arm.retrieves for arm in arms], "can't name sources")
+    for rule in rules:
+        if not _applies(rule, attributes):
+            continue
+        note = _describe(rule)
+        applied.append(note)
+        _mask(why_not, [_allows(rule, arm) for arm in arms], f"rule: {note}")
+    return Eligibility(why_not, applied)
+
+
+def _mask(why_not: list[str | None], allowed: Sequence[bool], reason: str) -> None:
+    for index, allow in enumerate(allowed):
+        if not allow and why_not[index] is None:
+            why_not[index] = reason
+
+
+def _applies(rule: RuleSettings, attributes: Mapping[str, AttributeValue]) -> bool:
+    if rule.when is None:
+        return True
+    value = attributes.get(rule.when.attribute)
+    # True == 1 in Python; a flag and a number are different wishes.
+    return value == rule.when.equals and isinstance(value, bool) == isinstance(
+        rule.when.equals, bool
+    )
+
+
+def _allows(rule: RuleSettings, arm: Arm) -> bool:
+    named = {arm.name, arm.route}
+    if "sources" in rule.require and not arm.retrieves:
+        return False
+    if named & set(rule.forbid):
+        return False
+    return not rule.only or bool(named & set(rule.only))
+
+
+def _describe(rule: RuleSettings) -> str:
+    effects = [
+        f"{verb} {', '.join(names)}"
+        for verb, names in (
+            ("requires", rule.require),
+            ("forbids", rule.forbid),
+            ("only", rule.only),
+        )
+        if names
+    ]
+    when = f"{rule.when.attribute} = {rule.when.equals!r} " if rule.when else "always "
+    return when + "; ".join(effects)

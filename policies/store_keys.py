@@ -1,0 +1,49 @@
+"""Where in the shared store everything lies: the service writes there, the command line reads.
+
+All keys carry one hash tag, so that a Redis Cluster keeps them in one slot and a script may touch
+several at once.
+"""
+
+DEFAULT_PREFIX = "{rag}"
+
+# The one field of a stream entry: the event as `policies.events.encode_event` gives it.
+EVENT_FIELD = "e"
+
+
+class StoreKeys:
+    """The names of one project's keys; another prefix is another project."""
+
+    def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
+        self.prefix = prefix
+        self.log_id = f"{prefix}:log"
+        """A random name of this log, so that an export knows whose events it holds."""
+        self.decisions = f"{prefix}:decisions"
+        """The stream of DecisionMade and AnswerFinished."""
+        self.feedback = f"{prefix}:feedback"
+        """The stream of FeedbackGiven."""
+        self.policies = f"{prefix}:policies"
+        """The set of published versions."""
+        self.activations = f"{prefix}:activations"
+        """The list of activations, the active one last."""
+        self.generation = f"{prefix}:generation"
+        """How often the active policy has changed."""
+        self.audit = f"{prefix}:audit"
+        """The stream of who published, activated and rolled back what."""
+        self.replicas = f"{prefix}:replicas"
+        """The sorted set of replicas by when their report expires."""
+
+    def trace(self, decision_id: str) -> str:
+        """The hash of a decision's events: what makes each unique → its stream entry's id."""
+        return f"{self.prefix}:trace:{decision_id}"
+
+    def remembered(self, key: str) -> str:
+        """The fingerprint of the request that used an idempotency key."""
+        return f"{self.prefix}:remembered:{key}"
+
+    def policy(self, version: str) -> str:
+        """The hash of a policy's files."""
+        return f"{self.prefix}:policy:{version}"
+
+    def replica(self, name: str) -> str:
+        """What a replica last said of itself."""
+        return f"{self.prefix}:replica:{name}"

@@ -1,0 +1,108 @@
+"""The composition root: settings and ports in, a Litestar application out."""
+
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+
+from policies.encoders import Encoder, load_encoder
+from policies.features import Featurizer
+from policies.registries import PolicyRegistry
+from policies.version import VERSION
+from router.api.decisions import DecisionController
+from router.api.feedback import FeedbackController
+from router.api.operations import HealthController, MetricsController
+from router.api.policies import PolicyController
+from router.api.route import RouteController
+from router.api.strict_request import StrictRequest
+from router.auth import Keys
+from router.decider import Decider
+from router.log.event_log import EventLog
+from router.log.spool import Spool
+from router.log.store import EventStore
+from router.metrics import Metrics
+from router.policy_cache import PolicyCache
+from router.policy_watcher import PolicyWatcher
+from router.problems import EXCEPTION_HANDLERS
+from router.services import Services
+from router.settings import Settings
+
+MAX_BODY_BYTES = 1_048_576
+
+
+def create_app(
+    settings: Settings,
+    *,
+    data: Path,
+    store: EventStore,
+    registry: PolicyRegistry,
+    environ: Mapping[str, str],
+    encoder: Encoder | None = None,
+) -> Litestar:
+    """The service over a store of events and a registry of policies.
+
+    Args:
+        settings: what `router.toml` says.
+        data: directory for the spool and the cached policy.
+        store: where events go; the application closes it.
+        registry: where policies come from.
+        environ: the environment variables that settings may name.
+        encoder: overrides the configured encoder.
+
+    Raises:
+        SettingsError: a secret that is named isn't set.
+        EncoderError: the encoder can't be loaded.
+    """
+    keys = Keys(settings.auth, environ)
+    featurizer = Featurizer(encoder or load_encoder(settings.encoder))
+    decider = Decider(settings, featurizer, text=settings.log.text)
+    metrics = Metrics()
+    log = EventLog(store, Spool(data / "spool"), capacity=settings.log.queue_size)
+    metrics.read_log_from(lambda: log.counters)
+    replica = f"{socket.gethostname()}-{os.getpid()}"
+    cache = PolicyCache(data)
+    watcher = PolicyWatcher(registry, decider, settings.exploration, cache, metrics, replica)
+    services = Services(settings, decider, watcher.active, log, watcher, metrics)
+
+    @asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
+        app.state.access = keys
+        await log.start()
+        await watcher.start()
+        try:
+            yield
+        finally:
+            services.stopping = True
+            await watcher.stop()
+            await log.stop()
+            await store.close()
+
+    return Litestar(
+        route_handlers=[
+            RouteController,
+            FeedbackController,
+            DecisionController,
+            PolicyController,
+            HealthController,
+            MetricsController,
+        ],
+        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        lifespan=[running],
+        request_class=StrictRequest,
+        request_max_body_size=MAX_BODY_BYTES,
+        exception_handlers=EXCEPTION_HANDLERS,
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="adaptive-rag-router",
+            version=VERSION,
+            description="Decides, for every query, how to answer it; learns it from feedback.",
+            path="/schema",
+            render_plugins=[SwaggerRenderPlugin()],
+        ),
+    )

@@ -1,0 +1,209 @@
+"""From requests to decisions: features, masks, expectations, utilities, probabilities, the draw."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import uuid_utils
+
+from policies.choose import choose
+from policies.eligibility import Eligibility, eligibility
+from policies.errors import ArmError, PolicyError
+from policies.events import DecisionMade, TextPolicy
+from policies.exploration import GREEDY, arm_probabilities
+from policies.features import Featurizer, pack_features
+from policies.objective import Objective, known_metrics, resolve_objective
+from policies.policy import Floats
+from policies.query import check_query, loggable_text, query_hash
+from policies.settings import PolicySettings
+from router.api.schemas import ArmOutlook, Message, PolicyReference, RouteRequest, RouteResponse
+from router.serving_policy import ServingPolicy
+
+
+class Decision(NamedTuple):
+    """What the caller is told, and what is logged."""
+
+    response: RouteResponse
+    event: DecisionMade
+
+
+class _Case(NamedTuple):
+    """A request, checked and resolved."""
+
+    request: RouteRequest
+    query: str
+    objective: Objective
+    eligibility: Eligibility
+
+
+class Decider:
+    """Decides; pure but for the clock and fresh ids. Nothing here waits or touches a disk."""
+
+    def __init__(
+        self,
+        settings: PolicySettings,
+        featurizer: Featurizer,
+        *,
+        text: TextPolicy = "full",
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
+    ) -> None:
+        self.arms = settings.arm_list()
+        self._names = [arm.name for arm in self.arms]
+        self._rules = settings.rules
+        self._objectives = settings.all_objectives()
+        self._default_objective = settings.default_objective
+        self.featurizer = featurizer
+        self._text = text
+        self._clock = clock
+        self._new_id = new_id
+
+    def decide(
+        self, requests: Sequence[RouteRequest], serving: ServingPolicy, *, in_batch: bool = False
+    ) -> list[Decision]:
+        """One decision a request, all by the same policy.
+
+        Raises:
+            QueryError, ArmError, ObjectiveError: a request can't be decided, so none is; `in_batch`
+                has the error's field say which.
+        """
+        metrics = known_metrics(self._objectives, serving.policy.metrics)
+        cases = []
+        for index, request in enumerate(requests):
+            try:
+                cases.append(self._resolve(request, metrics))
+            except PolicyError as error:
+                if in_batch:
+                    error.field = f"requests[{index}].{error.field}"
+                raise
+        features = self.featurizer.features([case.query for case in cases])
+        expected = serving.expected(features)
+        utilities = self._utilities(expected, cases, serving)
+        probabilities = self._probabilities(utilities, cases, serving)
+        decisions = []
+        for row, case in enumerate(cases):
+            decision_id = self._new_id()
+            drawn = choose(probabilities[row], decision_id)
+            best = int(np.where(case.eligibility.mask, utilities[row], -np.inf).argmax())
+            event = self._event(
+                case,
+                serving,
+                decision_id,
+                drawn,
+                drawn != best,
+                probabilities[row],
+                expected[row],
+                pack_features(features[row]),
+            )
+            reasons = [*case.eligibility.rules, *serving.policy.reasons(features[row])]
+            if drawn != best:
+                reasons.append(
+                    f"explored: {self._names[best]} looked best, {self._names[drawn]} was drawn "
+                    f"with probability {event.propensity:.3f}"
+                )
+            response = self._response(event, case, utilities[row], reasons)
+            decisions.append(Decision(response, event))
+        return decisions
+
+    def _resolve(self, request: RouteRequest, metrics: frozenset[str]) -> _Case:
+        objective = resolve_objective(
+            request.objective, self._objectives, metrics, default=self._default_objective
+        )
+        query = check_query(request.query or _last_user_turn(request.messages))
+        eligible = eligibility(self.arms, self._rules, request.attributes, request.arms)
+        if not any(eligible.mask):
+            why_not = zip(self._names, eligible.why_not, strict=True)
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in why_not)
+            raise ArmError(f"no eligible arm is left ({reasons})", field="arms")
+        return _Case(request, query, objective, eligible)
+
+    def _utilities(
+        self, expected: Floats, cases: Sequence[_Case], serving: ServingPolicy
+    ) -> Floats:
+        """(n, A) from (n, A, M): each request has its own weights."""
+        weights = np.array(
+            [
+                [case.objective.weights.get(metric, 0.0) for metric in serving.policy.metrics]
+                for case in cases
+            ]
+        )
+        return np.asarray((expected @ weights[:, :, None])[:, :, 0])
+
+    def _probabilities(
+        self, utilities: Floats, cases: Sequence[_Case], serving: ServingPolicy
+    ) -> Floats:
+        mask = np.array([case.eligibility.mask for case in cases])
+        probabilities = arm_probabilities(utilities, mask, serving.exploration)
+        greedy = np.array([not case.request.explore for case in cases])
+        if greedy.any():
+            probabilities[greedy] = arm_probabilities(utilities[greedy], mask[greedy], GREEDY)
+        return probabilities
+
+    def _event(
+        self,
+        case: _Case,
+        serving: ServingPolicy,
+        decision_id: str,
+        drawn: int,
+        explored: bool,
+        probabilities: Floats,
+        expected: Floats,
+        features: bytes,
+    ) -> DecisionMade:
+        mask = case.eligibility.mask
+        return DecisionMade(
+            decision_id=decision_id,
+            at=self._clock(),
+            arms=self._names,
+            eligible=[name for name, eligible in zip(self._names, mask, strict=True) if eligible],
+            probabilities=probabilities.tolist(),
+            arm=self._names[drawn],
+            propensity=float(probabilities[drawn]),
+            policy=serving.policy.name,
+            policy_version=serving.policy.version,
+            objective=case.objective.name,
+            weights=case.objective.weights,
+            expected=dict(zip(serving.policy.metrics, expected.T.tolist(), strict=True)),
+            explored=explored,
+            explore=case.request.explore,
+            tenant=case.request.tenant,
+            query=loggable_text(case.query, self._text),
+            query_hash=query_hash(case.query),
+            features=features,
+            feature_version=self.featurizer.version,
+            rules=case.eligibility.rules,
+            fallback=serving.fallback,
+        )
+
+    def _response(
+        self, event: DecisionMade, case: _Case, utilities: Floats, reasons: list[str]
+    ) -> RouteResponse:
+        by_name = {arm.name: arm for arm in self.arms}
+        outlooks = [
+            ArmOutlook(
+                arm=arm.name,
+                route=arm.route or "",
+                probability=event.probabilities[index],
+                eligible=case.eligibility.why_not[index] is None,
+                expected={metric: values[index] for metric, values in event.expected.items()},
+                utility=float(utilities[index]),
+                why_not=case.eligibility.why_not[index],
+            )
+            for index, arm in enumerate(self.arms)
+        ]
+        return RouteResponse(
+            decision_id=event.decision_id,
+            route=by_name[event.arm].route or "",
+            arm=event.arm,
+            propensity=event.propensity,
+            explored=event.explored,
+            policy=PolicyReference(event.policy, event.policy_version),
+            arms=outlooks,
+            reasons=reasons,
+            fallback=event.fallback,
+        )
+
+
+def _last_user_turn(messages: Sequence[Message]) -> str:
+    return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")

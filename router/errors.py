@@ -1,0 +1,56 @@
+"""What can go wrong in the service, beside what can go wrong on the ground floor.
+
+PolicyError (policies.errors)
+└── RouterError                  500  base of the service's own
+    ├── BadRequestError          400  a request whose parts don't fit together
+    ├── KeyRequiredError         401  no key, or a wrong one
+    ├── AdminKeyRequiredError    403  an admin endpoint without the admin key
+    ├── UnknownDecisionError     404  a decision that isn't in the log (any more)
+    └── IdempotencyConflictError 422  an Idempotency-Key used again for something else
+
+The log has its own tree in router.log.errors.
+"""
+
+from policies.errors import PolicyError
+
+
+class RouterError(PolicyError):
+    """Base of the service's own errors."""
+
+    status = 500
+    kind = "internal"
+
+
+class BadRequestError(RouterError):
+    """A request that decodes, but whose parts don't fit together."""
+
+    status = 400
+    kind = "bad-request"
+
+
+class KeyRequiredError(RouterError):
+    """No key, or one that isn't known."""
+
+    status = 401
+    kind = "key-required"
+
+
+class AdminKeyRequiredError(RouterError):
+    """An admin endpoint without the admin key."""
+
+    status = 403
+    kind = "admin-key-required"
+
+
+class UnknownDecisionError(RouterError):
+    """A decision that the log doesn't hold."""
+
+    status = 404
+    kind = "unknown-decision"
+
+
+class IdempotencyConflictError(RouterError):
+    """An Idempotency-Key that was used for another body."""
+
+    status = 422
+    kind = "idempotency-conflict"

@@ -1,0 +1,464 @@
+"""What the service writes events to: never waited for, never lost while a disk or a store is left.
+
+`record` puts an event into a bounded queue and returns. A background task writes batches to the
+store; while the store is away they go to the spool on disk, and a second task replays them once it
+is back. The store appends exactly once, so nothing here has to know whether a write that timed out
+arrived.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeVar
+
+import msgspec
+
+from policies.errors import EventError
+from policies.events import Event, decode_event, encode_event
+from router.log.errors import LogError, StoreUnavailableError
+from router.log.spool import Spool
+from router.log.store import EventStore, Trace
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+# The last resort's bound: with neither store nor disk, so many events wait in memory (about 1 to
+# 2 kB each) before new ones are dropped, because a process killed for memory would lose them all.
+_LAST_RESORT = 200_000
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """Where events that were waited for are safe, and how many of them weren't known before.
+
+    `new` is None where they are spooled: the store tells only when they are replayed.
+    """
+
+    where: Literal["stored", "spooled"]
+    new: int | None
+
+
+class LogCounters(msgspec.Struct, kw_only=True):
+    """What the log has done since it started, and how it stands.
+
+    Counts of events: `recorded` (taken in), `stored` (new in the store, replayed ones included),
+    `duplicates` (the store had them already), `spooled` (written to disk), `replayed` (sent from
+    disk to the store), `overflowed` (found the queue full and went to disk), `lost` (not encodable,
+    or past the last resort's bound). Others: `store_failures`, `spool_failures` (calls that
+    failed), `damaged` (spool records that a crash tore or the disk altered).
+    """
+
+    recorded: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    spooled: int = 0
+    replayed: int = 0
+    overflowed: int = 0
+    lost: int = 0
+    store_failures: int = 0
+    spool_failures: int = 0
+    damaged: int = 0
+    queue_depth: int = 0
+    spool_bytes: int = 0
+    store_up: bool = False
+
+
+class EventLog:
+    """Takes events in without waiting and sees to it that each is stored exactly once.
+
+    Use it from one event loop. Whoever made the store closes it.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        spool: Spool,
+        *,
+        capacity: int = 10_000,
+        batch_size: int = 500,
+        batch_delay_s: float = 0.005,
+        store_timeout_s: float = 2.0,
+        longest_pause_s: float = 5.0,
+        adopt_every_s: float = 10.0,
+    ) -> None:
+        """Store the parts; `start` begins.
+
+        Args:
+            store: where events are to end up.
+            spool: the disk that holds them while the store is away.
+            capacity: events that may wait for the store in memory.
+            batch_size: events written to the store at once, at most.
+            batch_delay_s: how long an event waits for others to share its batch.
+            store_timeout_s: how long one call to the store may take.
+            longest_pause_s: between two attempts to reach a store that is away.
+            adopt_every_s: how often to look for what a dead process left in the spool.
+        """
+        self._store = store
+        self._spool = spool
+        self._capacity = capacity
+        self._batch_size = batch_size
+        self._batch_delay = batch_delay_s
+        self._store_timeout = store_timeout_s
+        self._longest_pause = longest_pause_s
+        self._adopt_every = adopt_every_s
+        self._tally = LogCounters()
+        self._queue = _Lane()
+        self._overflow = _Lane()
+        self._replay_wanted = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._disk: ThreadPoolExecutor | None = None
+
+    # --- for the service -------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> LogCounters:
+        """A copy of the counters as they stand."""
+        return msgspec.structs.replace(
+            self._tally,
+            damaged=self._spool.damaged,
+            queue_depth=self._queue.depth + self._overflow.depth,
+            spool_bytes=self._spool.size_bytes,
+        )
+
+    @property
+    def store_up(self) -> bool:
+        """Whether the store took the last write or answered the last ping."""
+        return self._tally.store_up
+
+    def record(self, event: Event) -> None:
+        """Take an event in. Never waits, never raises, never touches network or disk."""
+        self._tally.recorded += 1
+        if self._queue.depth < self._capacity and not self._stopping.is_set():
+            self._queue.put(event)
+        elif self._overflow.depth < _LAST_RESORT:
+            self._tally.overflowed += 1
+            self._overflow.put(event)
+        else:
+            self._lose(1, "neither the store nor the disk takes them")
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        """Return once the events are stored, or safe on disk.
+
+        Raises:
+            StoreUnavailableError: neither is possible; nothing was taken in, so the caller may
+                try again.
+        """
+        self._tally.recorded += len(events)
+        if self._tally.store_up:
+            new = await self._try_store(events)
+            if new is not None:
+                return Appended("stored", new)
+        if await self._try_spool(events):
+            return Appended("spooled", None)
+        raise StoreUnavailableError(
+            "neither the store nor the disk takes events at the moment: try again later"
+        )
+
+    async def trace(self, decision_id: str) -> Trace | None:
+        """What is stored on a decision, what was recorded just now included.
+
+        Raises:
+            StoreUnavailableError: the store doesn't answer.
+        """
+        await self.flush(self._store_timeout)
+        return await self._ask(self._store.trace(decision_id))
+
+    async def remember(self, key: str, fingerprint: str, ttl_s: float) -> str | None:
+        """EventStore.remember, in time.
+
+        Raises:
+            StoreUnavailableError: the store doesn't answer.
+        """
+        return await self._ask(self._store.remember(key, fingerprint, ttl_s))
+
+    async def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all that was recorded so far is stored or on disk; whether it is, in time."""
+        lanes = [lane for lane in (self._queue, self._overflow) if lane.pending]
+        if not lanes:
+            return True
+        settled = asyncio.gather(*(lane.settled_up_to_now() for lane in lanes))
+        try:
+            async with asyncio.timeout(timeout):
+                await settled
+        except TimeoutError:
+            return False
+        return True
+
+    async def start(self) -> None:
+        """Open the spool, look for the store, and begin to write; a store that is away is no error.
+
+        Raises:
+            SpoolError: the spool directory can't be used.
+        """
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        try:
+            await self._on_disk(self._spool.open)
+        except LogError:
+            self._disk.shutdown()
+            raise
+        self._stopping.clear()
+        await self._check_store()
+        self._tasks = [
+            asyncio.create_task(self._write_forever(), name="log-writer"),
+            asyncio.create_task(self._spill_forever(), name="log-overflow"),
+            asyncio.create_task(self._replay_forever(), name="log-replay"),
+        ]
+
+    async def stop(self, timeout: float = 10.0) -> None:
+        """Write all that was recorded to the store or to disk, then let go of the spool.
+
+        What `timeout` leaves unsent to the store stays on disk, for the next process to replay.
+        """
+        if self._disk is None:
+            return
+        self._stopping.set()
+        writer, spiller, replayer = self._tasks
+        self._queue.wake()
+        self._overflow.wake()
+        await writer
+        self._overflow.wake()
+        await spiller
+        replayer.cancel()
+        await asyncio.wait([replayer])
+        if self._tally.store_up:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._replay()
+            except TimeoutError:
+                _log.warning("the log stops with %d bytes left to replay", self._spool.size_bytes)
+        await self._on_disk(self._spool.close)
+        self._disk.shutdown()
+        self._disk, self._tasks = None, []
+
+    # --- from the queue to the store -------------------------------------------------------------
+
+    async def _write_forever(self) -> None:
+        while await self._queue.wait(self._stopping):
+            if self._queue.depth < self._batch_size and not self._queue.hurried:
+                await asyncio.sleep(self._batch_delay)
+            batch = self._queue.take(self._batch_size)
+            await self._settle(batch, by_store=True)
+            self._queue.settle(len(batch))
+
+    async def _spill_forever(self) -> None:
+        while await self._overflow.wait(self._stopping):
+            batch = self._overflow.take(self._batch_size)
+            await self._settle(batch, by_store=False)
+            self._overflow.settle(len(batch))
+
+    async def _settle(self, batch: Sequence[Event], *, by_store: bool) -> None:
+        """Get a batch to the store or to disk, however long it takes."""
+        attempt = 0
+        while True:
+            if by_store and self._tally.store_up and await self._try_store(batch) is not None:
+                return
+            if await self._try_spool(batch):
+                return
+            by_store = True
+            attempt += 1
+            if self._stopping.is_set() and attempt >= 3:
+                self._lose(len(batch), "the service stops with neither store nor disk")
+                return
+            await self._pause(attempt)
+
+    async def _try_store(self, events: Sequence[Event]) -> int | None:
+        """How many were new in the store, None where it failed."""
+        try:
+            new = await self._ask(self._store.append(events))
+        except StoreUnavailableError as error:
+            self._store_failed(error)
+            return None
+        except Exception:
+            # An event that can't be encoded, most likely: the spool tells which one it is.
+            self._tally.store_failures += 1
+            _log.exception("a batch of events couldn't be stored; it goes to the spool")
+            return None
+        self._tally.stored += new
+        self._tally.duplicates += len(events) - new
+        return new
+
+    async def _try_spool(self, events: Sequence[Event]) -> bool:
+        """Whether the events are on disk now."""
+        encoded = self._encode(events)
+        try:
+            await self._on_disk(self._spool.append, encoded)
+        except (OSError, LogError) as error:
+            self._tally.spool_failures += 1
+            _log.error("%d events couldn't be spooled: %s", len(encoded), error)
+            return False
+        self._tally.spooled += len(encoded)
+        self._replay_wanted.set()
+        return True
+
+    def _encode(self, events: Sequence[Event]) -> list[bytes]:
+        encoded = []
+        for event in events:
+            try:
+                encoded.append(encode_event(event))
+            except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+                self._lose(1, f"not encodable: {error}")
+        return encoded
+
+    def _lose(self, count: int, why: str) -> None:
+        if self._tally.lost == 0 or (self._tally.lost + count) // 1000 > self._tally.lost // 1000:
+            _log.critical("events are being lost (%d so far): %s", self._tally.lost + count, why)
+        self._tally.lost += count
+
+    # --- from the spool to the store -------------------------------------------------------------
+
+    async def _replay_forever(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            if await self._check_store() and await self._replay():
+                attempt = 0
+                await self._wait_for_replay()
+            else:
+                attempt += 1
+                await self._pause(attempt)
+
+    async def _wait_for_replay(self) -> None:
+        self._replay_wanted.clear()
+        try:
+            async with asyncio.timeout(self._adopt_every):
+                await self._replay_wanted.wait()
+        except TimeoutError:
+            await self._on_disk_or_log(self._spool.adopt)
+
+    async def _check_store(self) -> bool:
+        """Whether the store is there; asks it only if the last call failed."""
+        if not self._tally.store_up:
+            try:
+                await self._ask(self._store.ping())
+            except StoreUnavailableError as error:
+                self._store_failed(error)
+            else:
+                _log.info("the store answers")
+                self._tally.store_up = True
+        return self._tally.store_up
+
+    async def _replay(self) -> bool:
+        """Send every spooled segment to the store, oldest first; whether all were acknowledged."""
+        while (segment := await self._on_disk_or_log(self._spool.oldest)) is not None:
+            content = await self._on_disk_or_log(self._spool.read, segment)
+            if content is None:
+                return False
+            events = self._decode(content.payloads)
+            for start in range(0, len(events), self._batch_size):
+                batch = events[start : start + self._batch_size]
+                if await self._try_store(batch) is None:
+                    return False
+                self._tally.replayed += len(batch)
+            whole = content.sound and len(events) == len(content.payloads)
+            await self._on_disk_or_log(self._spool.remove, segment, whole)
+        return True
+
+    def _decode(self, records: Sequence[bytes]) -> list[Event]:
+        """The events in a segment; one of a later release stays on disk, set aside."""
+        events = []
+        for record in records:
+            try:
+                event = decode_event(record)
+            except EventError as error:
+                _log.error("a spooled record is no event: %s", error)
+                continue
+            if event is not None:
+                events.append(event)
+        return events
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    async def _ask(self, answer: Awaitable[_Result]) -> _Result:
+        try:
+            async with asyncio.timeout(self._store_timeout):
+                return await answer
+        except TimeoutError as error:
+            raise StoreUnavailableError(
+                f"the store didn't answer within {self._store_timeout:g} s: try again later"
+            ) from error
+
+    def _store_failed(self, error: StoreUnavailableError) -> None:
+        self._tally.store_failures += 1
+        if self._tally.store_up:
+            _log.warning("the store is away, events go to the spool: %s", error)
+        self._tally.store_up = False
+        self._replay_wanted.set()
+
+    async def _pause(self, attempt: int) -> None:
+        """Wait before the next attempt, twice as long each time, with jitter, unless stopped."""
+        longest = min(0.1 * 2 ** min(attempt, 10), self._longest_pause)
+        try:
+            async with asyncio.timeout(longest * random.uniform(0.5, 1.0)):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def _on_disk(self, call: Callable[..., _Result], *arguments: object) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, call, *arguments)
+
+    async def _on_disk_or_log(
+        self, call: Callable[..., _Result], *arguments: object
+    ) -> _Result | None:
+        try:
+            return await self._on_disk(call, *arguments)
+        except (OSError, LogError) as error:
+            self._tally.spool_failures += 1
+            _log.error("the spool failed: %s", error)
+            return None
+
+
+class _Lane:
+    """A queue that knows how far it was worked off."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Event] = deque()
+        self._filled = asyncio.Event()
+        self._put = 0
+        self._settled = 0
+        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+
+    @property
+    def depth(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def pending(self) -> bool:
+        return self._settled < self._put
+
+    @property
+    def hurried(self) -> bool:
+        return bool(self._flushes)
+
+    def put(self, event: Event) -> None:
+        self._waiting.append(event)
+        self._put += 1
+        self._filled.set()
+
+    def wake(self) -> None:
+        self._filled.set()
+
+    async def wait(self, stopping: asyncio.Event) -> bool:
+        """Whether there is something to take; False once it is empty and the log stops."""
+        while not self._waiting:
+            if stopping.is_set():
+                return False
+            self._filled.clear()
+            await self._filled.wait()
+        return True
+
+    def take(self, most: int) -> list[Event]:
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+
+    def settle(self, count: int) -> None:
+        self._settled += count
+        for target, waiter in self._flushes:
+            if target <= self._settled and not waiter.done():
+                waiter.set_result(None)
+        self._flushes = [flush for flush in self._flushes if not flush[1].done()]
+
+    def settled_up_to_now(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushes.append((self._put, waiter))
+        return waiter

@@ -1,0 +1,112 @@
+"""Runs the service: the embedded store where none is configured, then one or more workers."""
+
+import functools
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import redis
+import uvicorn
+from litestar import Litestar
+from policies.registries.redis_registry import RedisPolicyRegistry
+from uvicorn.supervisors import Multiprocess
+
+from router.app import create_app
+from router.embedded_store import EmbeddedStore
+from router.log.redis_store import RedisEventStore
+from router.metrics import MULTIPROCESS_DIRECTORY
+from router.settings import Settings
+
+_GRACE_S = 20
+
+
+def serve(settings: Settings, *, host: str, port: int, workers: int, data: Path) -> None:
+    """Serve until told to stop; returns once every accepted event is safe.
+
+    Raises:
+        PolicyError: the store, the encoder or a named secret can't be had.
+        OSError: the address is taken.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    with _store(settings, data) as settings_with_store:
+        if workers > 1:
+            _collect_metrics_of_workers(data)
+        config = uvicorn.Config(
+            functools.partial(build_app, settings_with_store, data),
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            # Measured: uvloop's tail latency under 128 connections is worse than asyncio's.
+            loop="asyncio",
+            http="httptools",
+            access_log=False,
+            log_level="info",
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        sock = config.bind_socket()
+        try:
+            if workers > 1:
+                Multiprocess(config, sockets=[sock]).run()
+            else:
+                _run_one(config, sock)
+        finally:
+            sock.close()
+
+
+def build_app(settings: Settings, data: Path) -> Litestar:
+    """The application over Redis; a worker process calls it once."""
+    url = settings.redis.url
+    if url is None:
+        raise ValueError("build_app needs redis.url; `serve` fills in the embedded store's")
+    client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+    return create_app(
+        settings,
+        data=data,
+        store=RedisEventStore.from_url(url, prefix=settings.redis.prefix),
+        registry=RedisPolicyRegistry(client, prefix=settings.redis.prefix),
+        environ=os.environ,
+    )
+
+
+@contextmanager
+def _store(settings: Settings, data: Path) -> Iterator[Settings]:
+    """The settings with a store in them: the configured one, or our own while we run."""
+    if settings.redis.url is not None:
+        yield settings
+        return
+    with EmbeddedStore(data) as embedded:
+        redis_settings = msgspec.structs.replace(settings.redis, url=embedded.url)
+        yield msgspec.structs.replace(settings, redis=redis_settings)
+
+
+def _run_one(config: uvicorn.Config, sock: socket.socket) -> None:
+    """Run in this process; a signal that ends the server mustn't skip stopping the store."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    # The server raises the signal that ended it once more when it is done.
+    signal.signal(signal.SIGTERM, leave)
+    server = uvicorn.Server(config)
+    try:
+        server.run(sockets=[sock])
+    except (KeyboardInterrupt, SystemExit):
+        if not server.started:
+            raise
+    if not server.started:
+        raise SystemExit(1)
+
+
+def _collect_metrics_of_workers(data: Path) -> None:
+    """Have the workers keep their counts where each can add up all of them."""
+    directory = data / "metrics"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    os.environ[MULTIPROCESS_DIRECTORY] = str(directory)

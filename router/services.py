@@ -1,0 +1,23 @@
+"""What the endpoints work with, assembled once by `create_app`."""
+
+from dataclasses import dataclass
+
+from router.decider import Decider
+from router.log.event_log import EventLog
+from router.metrics import Metrics
+from router.policy_watcher import PolicyWatcher
+from router.serving_policy import ActivePolicy
+from router.settings import Settings
+
+
+@dataclass
+class Services:
+    """One of each; `stopping` is set when the process is told to end."""
+
+    settings: Settings
+    decider: Decider
+    active: ActivePolicy
+    log: EventLog
+    watcher: PolicyWatcher
+    metrics: Metrics
+    stopping: bool = False

@@ -1,0 +1,68 @@
+"""The policy in service: fitted to this service's arms, and swapped as one reference."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.arms import Arm, arm_names
+from policies.exploration import Exploration, until_first_promotion
+from policies.policy import Floats, Policy, arm_columns
+
+
+class ServingPolicy(NamedTuple):
+    """A policy, where this service's arms stand in it, and how it explores.
+
+    Immutable: a request takes one reference and sees one whole policy, whatever is swapped in.
+    """
+
+    policy: Policy
+    columns: NDArray[np.intp]
+    exploration: Exploration
+    generation: int
+    fallback: str | None = None
+
+    def expected(self, features: NDArray[np.float32]) -> Floats:
+        """(n, A, M) expected metrics, arms in the service's order."""
+        return self.policy.expected(features)[:, self.columns]
+
+
+def fit_to_service(
+    policy: Policy,
+    arms: tuple[Arm, ...],
+    feature_version: str,
+    feature_dimension: int,
+    exploration: Exploration,
+    *,
+    promoted: bool,
+    generation: int = 0,
+    fallback: str | None = None,
+) -> ServingPolicy:
+    """Make a policy ready to serve here, trying it once on a blank row.
+
+    Raises:
+        PolicyFitError: it doesn't know an arm, or reads other features.
+        ArtifactError: its tensors don't take this service's features.
+    """
+    columns = arm_columns(policy, arm_names(arms), feature_version)
+    policy.expected(np.zeros((1, feature_dimension), dtype=np.float32))
+    if not promoted:
+        exploration = until_first_promotion(exploration)
+    return ServingPolicy(policy, columns, exploration, generation, fallback)
+
+
+class ActivePolicy:
+    """Holds the policy in service; reading and swapping are single reference operations."""
+
+    def __init__(self, initial: ServingPolicy) -> None:
+        self._current = initial
+
+    @property
+    def current(self) -> ServingPolicy:
+        """The policy to take one snapshot of per request."""
+        return self._current
+
+    def swap(self, serving: ServingPolicy) -> ServingPolicy:
+        """Put another policy in its place; gives back the one that served before."""
+        previous, self._current = self._current, serving
+        return previous

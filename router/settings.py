@@ -1,0 +1,96 @@
+"""The service's configuration: one TOML file, decoded strictly.
+
+docs/configuration.md documents every key, and a test holds it to that. Secrets never stand in the
+file: a key names the environment variable that holds one.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from policies.arms import did_you_mean
+from policies.events import TextPolicy
+from policies.settings import PolicySettings
+from policies.strict_toml import decode_strictly, read_toml
+
+
+class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """US dollars for a thousand tokens."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[models.NAME]` table: an OpenAI-compatible server and a model on it."""
+
+    base_url: str
+    model: str
+    price_per_1k: PriceSettings = PriceSettings()
+    api_key_env: str | None = None
+
+
+class RetrieverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[retrievers.NAME]` table: where documents are looked up."""
+
+    kind: Literal["lancedb", "qdrant", "http"]
+    path: str | None = None
+    url: str | None = None
+
+
+class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where events and policies are kept; without `url` the service brings its own store."""
+
+    url: str | None = None
+    prefix: str = "rag"
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a query's text is logged, and how many events may wait in memory."""
+
+    text: TextPolicy = "full"
+    queue_size: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.queue_size < 1:
+            raise ValueError(f"queue_size must be at least 1, not {self.queue_size}")
+
+
+class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Environment variables that hold the callers' keys (comma-separated) and the admin key."""
+
+    api_keys_env: str | None = None
+    admin_key_env: str = "RAG_ROUTER_ADMIN_KEY"
+
+
+class Settings(PolicySettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of `router.toml`."""
+
+    models: dict[str, ModelSettings] = {}
+    retrievers: dict[str, RetrieverSettings] = {}
+    redis: RedisSettings = RedisSettings()
+    log: LogSettings = LogSettings()
+    auth: AuthSettings = AuthSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, arm in self.arms.items():
+            for kind, wanted, known in (
+                ("model", arm.model, self.models),
+                ("retriever", arm.retriever, self.retrievers),
+            ):
+                if wanted is not None and wanted not in known:
+                    raise ValueError(
+                        f"arms.{name}.{kind} names {wanted!r}, but there is no "
+                        f"[{kind}s.{wanted}]{did_you_mean(wanted, known)}"
+                    )
+
+
+def read_settings(path: Path | None) -> Settings:
+    """The settings in a file; the defaults without one.
+
+    Raises:
+        SettingsError: naming the key at fault.
+    """
+    return Settings() if path is None else decode_strictly(read_toml(path), Settings)

@@ -1,0 +1,294 @@
+"""The Parquet log: `DIR/{decisions,answers,feedback}/day=YYYY-MM-DD/NAME.parquet`.
+
+One row per event, flat explicit columns; the day is that of the event's own `at`, in UTC. Export
+and replay write it, training and evaluation read it. A file is complete or absent: it is written
+beside its place, synced and renamed. Reading drops what was written twice.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
+from training.errors import EmptyLogError, InputError
+
+Kind = Literal["decisions", "answers", "feedback"]
+
+DECISIONS = pa.schema(
+    [
+        pa.field("decision_id", pa.string(), nullable=False),
+        pa.field("at", pa.float64(), nullable=False),
+        ("arms", pa.list_(pa.string())),
+        ("eligible", pa.list_(pa.string())),
+        ("probabilities", pa.list_(pa.float64())),
+        ("arm", pa.string()),
+        ("propensity", pa.float64()),
+        ("policy", pa.string()),
+        ("policy_version", pa.string()),
+        ("objective", pa.string()),
+        ("weights", pa.map_(pa.string(), pa.float64())),
+        ("expected", pa.map_(pa.string(), pa.list_(pa.float64()))),
+        ("explored", pa.bool_()),
+        ("explore", pa.bool_()),
+        ("tenant", pa.string()),
+        ("query", pa.string()),
+        ("query_hash", pa.string()),
+        ("features", pa.binary()),
+        ("feature_version", pa.string()),
+        ("rules", pa.list_(pa.string())),
+        ("fallback", pa.string()),
+        ("schema", pa.int32()),
+    ]
+)
+ANSWERS = pa.schema(
+    [
+        pa.field("decision_id", pa.string(), nullable=False),
+        pa.field("at", pa.float64(), nullable=False),
+        ("executed_arm", pa.string()),
+        ("metrics", pa.map_(pa.string(), pa.float64())),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("evidence", pa.list_(pa.struct([("id", pa.string()), ("score", pa.float64())]))),
+        ("error", pa.string()),
+        ("schema", pa.int32()),
+    ]
+)
+FEEDBACK = pa.schema(
+    [
+        pa.field("feedback_id", pa.string(), nullable=False),
+        pa.field("decision_id", pa.string(), nullable=False),
+        pa.field("at", pa.float64(), nullable=False),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("source", pa.string()),
+        ("comment", pa.string()),
+        ("demonstration", pa.string()),
+        ("schema", pa.int32()),
+    ]
+)
+SCHEMAS: dict[Kind, pa.Schema] = {
+    "decisions": DECISIONS,
+    "answers": ANSWERS,
+    "feedback": FEEDBACK,
+}
+# Columns that a reader can't do without; the others have defaults in the events.
+_NEEDED: dict[Kind, frozenset[str]] = {
+    "decisions": frozenset({"decision_id", "at", "arms", "probabilities", "arm", "propensity"}),
+    "answers": frozenset({"decision_id", "at", "executed_arm"}),
+    "feedback": frozenset({"feedback_id", "decision_id", "at", "metric", "value"}),
+}
+_DAY_SECONDS = 86_400
+
+
+class Log(NamedTuple):
+    """A log without duplicates.
+
+    `decisions` has one row per decision id and `answers` at most one; `feedback` has one row per
+    decision and metric, the latest. `duplicates` counts rows that were there twice, `superseded`
+    values that a later one replaced, by kind of row.
+    """
+
+    decisions: pa.Table
+    answers: pa.Table
+    feedback: pa.Table
+    duplicates: dict[str, int]
+    superseded: int
+
+
+def decisions_table(events: Sequence[DecisionMade]) -> pa.Table:
+    """The events as rows of DECISIONS."""
+    return _table(events, DECISIONS)
+
+
+def answers_table(events: Sequence[AnswerFinished]) -> pa.Table:
+    """The events as rows of ANSWERS."""
+    return _table(events, ANSWERS)
+
+
+def feedback_table(events: Sequence[FeedbackGiven]) -> pa.Table:
+    """The events as rows of FEEDBACK."""
+    return _table(events, FEEDBACK)
+
+
+def _table(events: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.Table:
+    columns = {}
+    for field in schema:
+        values: list[Any] = [getattr(event, field.name) for event in events]
+        if pa.types.is_map(field.type):
+            values = [list(value.items()) for value in values]
+        elif field.name == "evidence":
+            values = [[msgspec.structs.asdict(item) for item in items] for items in values]
+        columns[field.name] = pa.array(values, type=field.type)
+    return pa.table(columns, schema=schema)
+
+
+def write_part(table: pa.Table, directory: Path, kind: Kind, name: str) -> list[Path]:
+    """Write the rows to one file per day present, each named `<name>.parquet`.
+
+    A file of that name is replaced, whole. Returns the files in order of their days; none for a
+    table without rows.
+    """
+    days = np.floor_divide(table["at"].to_numpy(), _DAY_SECONDS).astype(np.int64)
+    written = []
+    for day in np.unique(days):
+        label = datetime.fromtimestamp(int(day) * _DAY_SECONDS, UTC).date().isoformat()
+        folder = directory / kind / f"day={label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.parquet"
+        write_parquet(table.filter(pa.array(days == day)), path)
+        written.append(path)
+    return written
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write one file so that a reader, or a crash, sees all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_log(directory: Path) -> Log:
+    """All rows of the log, without what was exported twice.
+
+    Raises:
+        InputError: there is no such directory, or a file in it isn't part of such a log.
+        EmptyLogError: it holds no decision.
+    """
+    if not directory.is_dir():
+        raise InputError(
+            "no such log directory: export one with rag-policy export --to DIR, or make one with "
+            "rag-policy replay --to DIR",
+            path=directory,
+        )
+    decisions = _read_kind(directory, "decisions")
+    if decisions.num_rows == 0:
+        raise EmptyLogError(
+            f"{directory}: the log holds no decision yet: send queries to the service and run "
+            "rag-policy export again, or name another directory"
+        )
+    answers, feedback = _read_kind(directory, "answers"), _read_kind(directory, "feedback")
+    kept = {
+        "decisions": _first_by(decisions, "decision_id"),
+        "answers": _first_by(answers, "decision_id"),
+        "feedback": _first_by(feedback, "feedback_id"),
+    }
+    counts = {"decisions": decisions, "answers": answers, "feedback": feedback}
+    latest = _latest_feedback(kept["feedback"])
+    return Log(
+        decisions=kept["decisions"],
+        answers=kept["answers"],
+        feedback=latest,
+        duplicates={kind: counts[kind].num_rows - table.num_rows for kind, table in kept.items()},
+        superseded=kept["feedback"].num_rows - latest.num_rows,
+    )
+
+
+def _read_kind(directory: Path, kind: Kind) -> pa.Table:
+    files = sorted((directory / kind).glob("day=*/*.parquet"))
+    tables = [read_parquet(path, SCHEMAS[kind], _NEEDED[kind]) for path in files]
+    return pa.concat_tables(tables) if tables else SCHEMAS[kind].empty_table()
+
+
+def read_parquet(path: Path, schema: pa.Schema, needed: frozenset[str]) -> pa.Table:
+    """One file's rows with exactly the schema's columns; an absent one that isn't needed is null.
+
+    Raises:
+        InputError: the file is damaged, lacks a needed column, or a column has another type.
+    """
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"not a readable Parquet file ({str(error).splitlines()[0]}): delete it and export "
+            "or replay again",
+            path=path,
+        ) from error
+    columns = {}
+    for field in schema:
+        if field.name not in table.column_names:
+            if field.name in needed:
+                raise InputError(
+                    f"has no such column (its columns: {', '.join(table.column_names)}): is it "
+                    "part of a log that rag-policy wrote?",
+                    path=path,
+                    field=field.name,
+                )
+            columns[field.name] = pa.nulls(table.num_rows, field.type)
+            continue
+        columns[field.name] = _cast(table[field.name], field, path, needed)
+    return pa.table(columns, schema=schema)
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field, path: Path, needed: frozenset[str]) -> Any:
+    if _family(column.type) != _family(field.type):
+        raise InputError(
+            f"has type {column.type}, expected {field.type}: export or replay the log again",
+            path=path,
+            field=field.name,
+        )
+    if column.null_count and field.name in needed:
+        raise InputError(
+            f"is null in {column.null_count} rows: export or replay the log again",
+            path=path,
+            field=field.name,
+        )
+    return column.cast(field.type)
+
+
+def _family(kind: pa.DataType) -> str:
+    """What a column holds, where a number's width doesn't matter."""
+    types = pa.types
+    if types.is_integer(kind) or types.is_floating(kind):
+        return "number"
+    if types.is_string(kind) or types.is_large_string(kind):
+        return "text"
+    if types.is_list(kind) or types.is_large_list(kind):
+        return f"list of {_family(kind.value_type)}"
+    return str(kind.id)
+
+
+def _first_by(table: pa.Table, column: str) -> pa.Table:
+    """The first row, in time, of each value of a column; rows in order of time."""
+    table = table.sort_by([("at", "ascending"), (column, "ascending")])
+    codes = _codes(table[column])
+    _, first = np.unique(codes, return_index=True)
+    return table.take(pa.array(np.sort(first)))
+
+
+def _latest_feedback(feedback: pa.Table) -> pa.Table:
+    """The latest row, in time, of each decision and metric."""
+    decision, metric = _codes(feedback["decision_id"]), _codes(feedback["metric"])
+    pairs = decision * (int(metric.max(initial=0)) + 1) + metric
+    _, from_end = np.unique(pairs[::-1], return_index=True)
+    return feedback.take(pa.array(np.sort(len(pairs) - 1 - from_end)))
+
+
+def _codes(column: pa.ChunkedArray) -> Any:
+    """(n,) int64: equal values have equal numbers."""
+    if len(column) == 0:
+        return np.zeros(0, dtype=np.int64)
+    encoded = pc.dictionary_encode(column.combine_chunks())
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
