@@ -29,7 +29,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a policy is, what it fits, and how it came about.
 
     `training` describes its data (source, rows, window, hash), `estimator` its settings,
-    `evaluation` a summary of how it was judged, `parent` the version that served when it was trained. `version`
+    `evaluation` how it was judged, `parent` the version that served at the time. `version`
     is the first 16 hex digits of the content's SHA-256.
     """
 

@@ -16,7 +16,7 @@ _REDACTIONS: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
     (re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE), "<url>"),
     (re.compile(r"\b(?:sk|pk|ghp|xox[abp])[-_][\w-]{8,}"), "<secret>"),
-    (re.compile(r"(?<!\w)\+?\d(?:[\s().-]?\d){6,}(?!\w)"), "<number>"),
+    (re.compile(r"(?<!\w)\+?\d(?:[\s().-]{0,3}\d){6,}(?!\w)"), "<number>"),
 )
 
 

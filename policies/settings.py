@@ -22,7 +22,8 @@ class ArmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[arms.NAME]` table.
 
     `model` and `retriever` name tables of the same file; `k` is the number of passages, `steps`
-    the greatest number of retrievals. `expected` holds priors by metric, used until a policy is learned.
+    the greatest number of retrievals. `expected` holds priors by metric, used until a policy is
+    learned.
     """
 
     route: Route

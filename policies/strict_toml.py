@@ -1,7 +1,8 @@
-"""Strict reading of TOML into structs: an error names the wrong key or type, and where it stands."""
+"""Strict reading of TOML into structs: an error names the wrong key or type and its place."""
 
 import tomllib
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -38,6 +39,8 @@ def decode_strictly(raw: dict[str, Any], struct: type[T]) -> T:
 
 def _check(raw: Any, expected: Any, path: str) -> None:
     """Check children before parents, so that the error names the innermost key."""
+    if isinstance(expected, UnionType) and isinstance(raw, dict):
+        [expected] = [part for part in get_args(expected) if part is not NoneType]
     if get_origin(expected) is dict and isinstance(raw, dict):
         for key, value in raw.items():
             _check(value, get_args(expected)[1], f"{path}.{key}".lstrip("."))

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
+from urllib.parse import quote, unquote
 
 from policies.errors import PolicyError
 
@@ -100,7 +101,7 @@ class EmbeddedStore:
     @property
     def url(self) -> str:
         """The running server's URL, for any Redis client."""
-        return f"unix://{self._socket}"
+        return f"unix://{quote(str(self._socket))}"
 
     @property
     def pid(self) -> int | None:
@@ -155,11 +156,7 @@ class EmbeddedStore:
         )
         self._keeper.start()
         self._started.wait()
-        if self._failure is not None:
-            self._keeper.join()
-            self._keeper = None
-            self._release()
-            raise self._failure
+        self._raise_failure()
         _write_atomically(self.data / URL_FILE, f"{self.url}\n")
         atexit.register(self.stop)
         return self.url
@@ -182,7 +179,14 @@ class EmbeddedStore:
         self._keeper = None
         self._release()
 
-    # --- the server's life, on the keeper's thread -------------------------------------------------
+    # --- the server's life, on the keeper's thread ---
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None and self._keeper is not None:
+            self._keeper.join()
+            self._keeper = None
+            self._release()
+            raise self._failure
 
     def _keep(self, binary: Path) -> None:
         """Run the server until the store is stopped.
@@ -190,12 +194,12 @@ class EmbeddedStore:
         The thread lives as long as the server does: the kernel's signal on a parent's death goes
         out when the thread that started the child ends.
         """
-        pause = 0.1
+        pause = 0.05
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                self._spawn(binary)
-                self._wait_until_ready()
+                process = self._spawn(binary)
+                self._wait_until_ready(process)
             except (EmbeddedStoreError, OSError) as error:
                 self._end_process()
                 if not self._started.is_set():
@@ -205,21 +209,23 @@ class EmbeddedStore:
                 _log.error("the store can't be restarted yet: %s", error)
             else:
                 self._started.set()
-                code = self._process.wait() if self._process is not None else None
+                if self._stopping.is_set():
+                    process.terminate()
+                code = process.wait()
                 if self._stopping.is_set():
                     return
                 _log.error("the store ended by itself (exit status %s) and is restarted", code)
-            pause = 0.1 if time.monotonic() - began > 30.0 else min(2 * pause, 5.0)
+            pause = 0.05 if time.monotonic() - began > 30.0 else min(2 * pause, 5.0)
             self._stopping.wait(pause)
 
-    def _spawn(self, binary: Path) -> None:
+    def _spawn(self, binary: Path) -> "subprocess.Popen[bytes]":
         """Start the server; it holds the lock on `server.lock` for as long as it lives."""
         lock = _open_private(self._directory / "server.lock")
         with lock, _open_private(self._directory / "store.log") as output:
             if not _wait_for(lambda: _try_lock(lock), self._start_timeout):
                 raise EmbeddedStoreError(self._orphan_message())
             self._socket.unlink(missing_ok=True)
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [*_launcher(), *self._command(binary)],
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
@@ -229,6 +235,8 @@ class EmbeddedStore:
                 # Ctrl+C reaches the whole terminal group; the service must stop first, then this.
                 start_new_session=True,
             )
+        self._process = process
+        return process
 
     def _command(self, binary: Path) -> list[str]:
         options = {
@@ -247,11 +255,10 @@ class EmbeddedStore:
             *(word for name, value in options.items() for word in (f"--{name}", value)),
         ]
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + self._start_timeout
         while time.monotonic() < deadline:
-            process = self._process
-            if process is None or process.poll() is not None:
+            if process.poll() is not None:
                 raise EmbeddedStoreError(f"the store doesn't start: {self._last_words()}")
             if self._stopping.is_set():
                 return
@@ -276,7 +283,7 @@ class EmbeddedStore:
         lines = (self._directory / "store.log").read_text(errors="replace").splitlines()
         return " / ".join(line.strip() for line in lines[-3:]) or "it said nothing"
 
-    # --- the data directory -------------------------------------------------------------------------
+    # --- the data directory ---
 
     def _socket_path(self) -> Path:
         """In the data directory, or in a private temporary one where the path would be too long."""
@@ -289,7 +296,8 @@ class EmbeddedStore:
     def _remove_temporary(self) -> None:
         """Remove the temporary directory that an earlier run left, as `store.url` names it."""
         with contextlib.suppress(OSError):
-            earlier = Path((self.data / URL_FILE).read_text().strip().removeprefix("unix://"))
+            url = (self.data / URL_FILE).read_text().strip()
+            earlier = Path(unquote(url.removeprefix("unix://")))
             if earlier.parent.name.startswith(_TEMPORARY):
                 shutil.rmtree(earlier.parent, ignore_errors=True)
 

@@ -3,6 +3,8 @@
 from uuid import UUID
 
 from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from router.auth import caller_guard
 from router.errors import BadRequestError, UnknownDecisionError
@@ -18,7 +20,7 @@ class DecisionController(Controller):
     guards = (caller_guard,)
 
     @get("/{decision_id:str}", summary="Trace one decision")
-    async def trace(self, decision_id: str, services: Services) -> Trace:
+    async def trace(self, decision_id: FromPath[str], services: NamedDependency[Services]) -> Trace:
         """The decision, its answer and all feedback on it so far, as the log holds them."""
         try:
             canonical = str(UUID(decision_id))

@@ -9,7 +9,8 @@ from uuid import UUID, uuid5
 import msgspec
 import uuid_utils
 from litestar import Controller, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter, JSONBody
 from litestar.status_codes import HTTP_202_ACCEPTED
 
 from policies.events import FeedbackGiven
@@ -35,10 +36,10 @@ class FeedbackController(Controller):
     @post(status_code=HTTP_202_ACCEPTED, summary="Report metrics of decisions")
     async def give_feedback(
         self,
-        data: Feedback | list[Feedback],
-        services: Services,
+        data: JSONBody[Feedback | list[Feedback]],
+        services: NamedDependency[Services],
         idempotency_key: Annotated[
-            str | None, Parameter(header="Idempotency-Key", max_length=256)
+            str | None, HeaderParameter(name="Idempotency-Key", max_length=256)
         ] = None,
     ) -> FeedbackReceipt:
         """Append one value, or a list; a retry with the same Idempotency-Key adds nothing."""

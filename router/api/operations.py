@@ -1,6 +1,7 @@
 """/health/live, /health/ready and /metrics: for orchestrators and Prometheus."""
 
 from litestar import Controller, Response, get
+from litestar.di import NamedDependency
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from router.api.schemas import Health
@@ -20,7 +21,7 @@ class HealthController(Controller):
         return Health(status="live")
 
     @get("/ready", summary="Can it decide?", raises=[])
-    async def ready(self, services: Services) -> Response[Health]:
+    async def ready(self, services: NamedDependency[Services]) -> Response[Health]:
         """200 while it can decide; without its store it still can, and says so."""
         if services.stopping:
             return Response(Health(status="stopping"), status_code=HTTP_503_SERVICE_UNAVAILABLE)
@@ -43,6 +44,6 @@ class MetricsController(Controller):
     tags = ("operations",)
 
     @get(summary="Prometheus metrics", sync_to_thread=False)
-    def metrics(self, services: Services) -> Response[bytes]:
+    def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
         """All metrics in Prometheus' text format."""
         return Response(services.metrics.render(), media_type=CONTENT_TYPE)

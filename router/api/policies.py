@@ -1,6 +1,8 @@
 """/v1/policies: what serves, what else there is, and changing it (admin key)."""
 
 from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.status_codes import HTTP_200_OK
 
 from router.api.schemas import (
@@ -22,7 +24,7 @@ class PolicyController(Controller):
     tags = ("policies",)
 
     @get(guards=[caller_guard], summary="List policies")
-    async def list_policies(self, services: Services) -> PolicyList:
+    async def list_policies(self, services: NamedDependency[Services]) -> PolicyList:
         """What this replica serves, the active version, all stored policies and all replicas."""
         manifests, active, replicas = await services.watcher.survey()
         serving = services.active.current
@@ -54,7 +56,7 @@ class PolicyController(Controller):
         status_code=HTTP_200_OK,
         summary="Serve a stored policy on every replica",
     )
-    async def activate(self, version: str, services: Services) -> Activated:
+    async def activate(self, version: FromPath[str], services: NamedDependency[Services]) -> Activated:
         """Check that the policy fits, make it active, and swap to it here at once."""
         previous = await services.watcher.activate(version)
         return Activated(_reference(services.active.current), _reference(previous))
@@ -65,7 +67,7 @@ class PolicyController(Controller):
         status_code=HTTP_200_OK,
         summary="Serve the policy before this one on every replica",
     )
-    async def rollback(self, services: Services) -> Activated:
+    async def rollback(self, services: NamedDependency[Services]) -> Activated:
         """Take back the last activation; the same swap, the other way."""
         previous = await services.watcher.rollback()
         return Activated(_reference(services.active.current), _reference(previous))

@@ -111,7 +111,7 @@ class EventLog:
         self._tasks: list[asyncio.Task[None]] = []
         self._disk: ThreadPoolExecutor | None = None
 
-    # --- for the service -------------------------------------------------------------------------
+    # --- for the service ---
 
     @property
     def counters(self) -> LogCounters:
@@ -233,7 +233,7 @@ class EventLog:
         self._disk.shutdown()
         self._disk, self._tasks = None, []
 
-    # --- from the queue to the store -------------------------------------------------------------
+    # --- from the queue to the store ---
 
     async def _write_forever(self) -> None:
         while await self._queue.wait(self._stopping):
@@ -307,7 +307,7 @@ class EventLog:
             _log.critical("events are being lost (%d so far): %s", self._tally.lost + count, why)
         self._tally.lost += count
 
-    # --- from the spool to the store -------------------------------------------------------------
+    # --- from the spool to the store ---
 
     async def _replay_forever(self) -> None:
         attempt = 0
@@ -368,7 +368,7 @@ class EventLog:
                 events.append(event)
         return events
 
-    # --- waiting ---------------------------------------------------------------------------------
+    # --- waiting ---
 
     async def _ask(self, answer: Awaitable[_Result]) -> _Result:
         try:

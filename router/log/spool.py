@@ -107,7 +107,7 @@ class Spool:
             self._end()
 
     def oldest(self) -> Path | None:
-        """The segment to replay next, adopted ones before this process's own; None if none is left."""
+        """The segment to replay next, adopted ones before our own; None if none is left."""
         if not self._sizes:
             return None
         segment = min(self._sizes, key=lambda path: (_owner_of(path) == self._owner, path.name))

@@ -23,16 +23,19 @@ from training.encoders.target import new_directory, size_of
 
 EXTRA = "distill"
 _SIF_COEFFICIENT = 1e-4
+_LEAST_COSINE = 0.9995  # int8 rows keep 0.9999 of a vector's direction
+_PROBES = ("who", "Who wrote Dune?", "Where was the director of the film born?", "naïve café")
 
 
 @dataclass(frozen=True)
 class DistilledEncoder:
-    """What was written."""
+    """What was written; `cosine` is the least one to the unquantised vectors."""
 
     directory: Path
     version: str
     dimension: int
     tokens: int
+    cosine: float
     bytes: int
 
 
@@ -84,11 +87,13 @@ def distill(
             },
         )
         encoder = StaticEncoder.load(staging)
+        cosine = _least_cosine(static, encoder)
     return DistilledEncoder(
         directory=to,
         version=encoder.version,
         dimension=encoder.dimension,
         tokens=len(static.tokens),
+        cosine=cosine,
         bytes=size_of(to),
     )
 
@@ -107,7 +112,7 @@ def _write_files(static: Any, label: str, to: Path) -> None:
     """Writes the table and the tokenizer of a model2vec StaticModel."""
     from safetensors.numpy import save_file
 
-    vectors = np.array(static.embedding, dtype=np.float32)
+    vectors = np.array(static.embedding, dtype=np.float32, order="C")
     if static.unk_token_id is not None:
         vectors[static.unk_token_id] = 0.0  # model2vec drops unknown tokens; so does a zero vector
     table, scale = quantize_rows(vectors)
@@ -116,3 +121,21 @@ def _write_files(static: Any, label: str, to: Path) -> None:
     static.tokenizer.no_padding()
     static.tokenizer.no_truncation()
     static.tokenizer.save(str(to / TOKENIZER_FILE), pretty=False)
+
+
+def _least_cosine(static: Any, encoder: StaticEncoder) -> float:
+    """The least cosine of what was written to what model2vec distilled, over a few queries.
+
+    Raises EncoderError where they point elsewhere.
+    """
+    expected = static.encode(list(_PROBES)).astype(np.float32)
+    known = expected.any(axis=1)  # a vocabulary may know none of a probe's words
+    if not known.any():
+        return 1.0
+    expected /= np.maximum(np.linalg.norm(expected, axis=1, keepdims=True), 1e-12)
+    cosine = float((encoder.encode(_PROBES) * expected).sum(axis=1)[known].min())
+    if not cosine >= _LEAST_COSINE:
+        raise EncoderError(
+            f"the written vectors have a cosine of only {cosine:.4f} to the distilled ones"
+        )
+    return cosine

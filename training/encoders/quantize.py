@@ -12,4 +12,5 @@ def quantize_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArr
     """
     scale = np.abs(vectors).max(axis=1, keepdims=True).astype(np.float32) / np.float32(127)
     table = np.rint(vectors / np.where(scale > 0, scale, 1)).astype(np.int8)
-    return table, scale
+    # PCA's result is in Fortran order, which safetensors writes as if it were C order.
+    return np.ascontiguousarray(table), np.ascontiguousarray(scale)

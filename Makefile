@@ -1,0 +1,55 @@
+# `make demo` and `make test` set everything up by themselves, in .venv; nothing else is assumed.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The newest interpreter there is, from 3.11 on.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+
+.PHONY: help demo test lint types imports check clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: $(VENV)/.runtime  ## set up, then show the loop closing in under 90 seconds
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev  ## set up, then pass the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## strict types
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev  ## who may know whom
+	$(BIN)/lint-imports
+
+check: lint types imports test  ## all of the above
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Python 3.11 or later is needed, and none was found: install one," \
+			"or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; fi
+	@if ! $(PYTHON) -m venv $(VENV) 2>/dev/null; then \
+		rm -rf $(VENV); \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing python3-venv, which this system leaves out"; \
+			apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); \
+		else \
+			echo "$(PYTHON) can't make virtual environments here. On Debian or Ubuntu:" \
+				"sudo apt-get install python3-venv"; exit 1; fi; fi
+
+clean:  ## remove the environment and what the demo left
+	rm -rf $(VENV) .rag-router

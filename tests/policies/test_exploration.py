@@ -1,0 +1,99 @@
+"""Exploration: floors, masks, and the shape of inverse gap weighting."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from policies.errors import ArmError
+from policies.exploration import (
+    GREEDY,
+    Exploration,
+    arm_probabilities,
+    until_first_promotion,
+)
+
+ALL = np.array([[True, True, True]])
+GAPS = np.array([[0.5, 0.4, 0.1]])
+
+explorations = st.builds(
+    Exploration,
+    kind=st.sampled_from(["squarecb", "epsilon", "uniform", "greedy"]),
+    floor=st.floats(0, 1),
+    gamma=st.floats(1e-3, 1e6),
+    epsilon=st.floats(0, 1),
+)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    shape = (draw(st.integers(1, 5)), draw(st.integers(1, 6)))
+    utilities = draw(arrays(np.float64, shape, elements=st.floats(-1e6, 1e6)))
+    eligible = draw(arrays(np.bool_, shape))
+    eligible[:, draw(st.integers(0, shape[1] - 1))] = True
+    return utilities, eligible
+
+
+@given(cases(), explorations)
+def test_whatever_the_settings_rows_are_distributions_with_masks_and_floors_kept(
+    case: tuple[np.ndarray, np.ndarray], exploration: Exploration
+) -> None:
+    utilities, eligible = case
+    probabilities = arm_probabilities(utilities, eligible, exploration)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-9)
+    assert (probabilities[~eligible] == 0.0).all()
+    assert (probabilities >= -1e-12).all()
+    lone = eligible.sum(axis=1) == 1
+    assert (probabilities[lone].max(axis=1) == 1.0).all()
+    if exploration.kind != "greedy":
+        floor = np.minimum(exploration.floor, 1.0 / eligible.sum(axis=1, keepdims=True))
+        if exploration.kind != "uniform":
+            assert (probabilities >= np.where(eligible, floor, 0.0) - 1e-9).all()
+
+
+@given(cases(), explorations)
+def test_what_masked_arms_are_worth_changes_nothing(
+    case: tuple[np.ndarray, np.ndarray], exploration: Exploration
+) -> None:
+    utilities, eligible = case
+    changed = np.where(eligible, utilities, np.nan)
+    np.testing.assert_array_equal(
+        arm_probabilities(utilities, eligible, exploration),
+        arm_probabilities(changed, eligible, exploration),
+    )
+
+
+def test_squarecb_follows_the_formula() -> None:
+    exploration = Exploration(kind="squarecb", floor=0.0, gamma=10.0)
+    [probabilities] = arm_probabilities(GAPS, ALL, exploration)
+    second, third = 1 / (3 + 10 * 0.1), 1 / (3 + 10 * 0.4)
+    np.testing.assert_allclose(probabilities, [1 - second - third, second, third])
+
+
+def test_epsilon_greedy_spreads_epsilon_evenly() -> None:
+    exploration = Exploration(kind="epsilon", epsilon=0.3, floor=0.0)
+    [probabilities] = arm_probabilities(GAPS, ALL, exploration)
+    np.testing.assert_allclose(probabilities, [0.8, 0.1, 0.1])
+
+
+def test_greedy_takes_the_best_and_the_first_of_equals() -> None:
+    [probabilities] = arm_probabilities(np.array([[0.2, 0.7, 0.7]]), ALL, GREEDY)
+    assert probabilities.tolist() == [0.0, 1.0, 0.0]
+
+
+def test_a_cold_start_explores_with_its_initial_share() -> None:
+    cold = until_first_promotion(Exploration(initial=0.3))
+    [probabilities] = arm_probabilities(GAPS, ALL, cold)
+    np.testing.assert_allclose(probabilities, [0.8, 0.1, 0.1])
+
+
+def test_no_eligible_arm_is_an_error() -> None:
+    with pytest.raises(ArmError):
+        arm_probabilities(GAPS, ~ALL, Exploration())
+
+
+@pytest.mark.parametrize("wrong", [{"floor": -0.1}, {"epsilon": 1.1}, {"gamma": 0.0}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Exploration(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,148 @@
+"""What every policy must do, whatever its kind. A new policy is one more entry in POLICIES."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from policies.arms import DEFAULT_ARMS, arm_names
+from policies.artifact import Manifest, pack_artifact, unpack_artifact
+from policies.choose import choose
+from policies.errors import PolicyFitError
+from policies.exploration import Exploration, arm_probabilities
+from policies.linear_policy import IDENTITY, LOGISTIC, LinearPolicy
+from policies.loading import load_policy
+from policies.policy import Policy, arm_columns, utilities
+from policies.question import QUESTION_FEATURES
+from policies.rule_policy import RulePolicy
+
+DIMENSION = 32 + len(QUESTION_FEATURES)
+KINDS = ("squarecb", "epsilon", "uniform", "greedy")
+WEIGHTS = {"quality": 1.0, "cost_usd": -20.0, "latency_s": -0.02}
+
+
+def linear() -> Policy:
+    rng = np.random.default_rng(7)
+    manifest = Manifest(
+        kind="linear",
+        name="linear",
+        arms=list(arm_names(DEFAULT_ARMS)),
+        metrics=["quality", "cost_usd", "latency_s"],
+        feature_version="test",
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    return LinearPolicy(
+        manifest,
+        rng.normal(size=(3, 3, DIMENSION)).astype(np.float32),
+        rng.normal(size=(3, 3)),
+        np.array([LOGISTIC, IDENTITY, IDENTITY], dtype=np.int8),
+    )
+
+
+def context_free() -> Policy:
+    manifest = Manifest(
+        kind="linear",
+        name="always hybrid",
+        arms=list(arm_names(DEFAULT_ARMS)),
+        metrics=["quality"],
+        feature_version="test",
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+    return LinearPolicy(
+        manifest,
+        np.zeros((3, 1, DIMENSION), dtype=np.float32),
+        np.array([[0.1], [0.2], [0.9]]),
+        np.array([IDENTITY], dtype=np.int8),
+    )
+
+
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "rules": lambda: RulePolicy(DEFAULT_ARMS),
+    "linear": linear,
+    "context-free": context_free,
+}
+
+
+@pytest.fixture(params=POLICIES)
+def policy(request: pytest.FixtureRequest) -> Policy:
+    return POLICIES[request.param]()
+
+
+@pytest.fixture
+def features() -> NDArray[np.float32]:
+    return np.random.default_rng(3).random((200, DIMENSION)).astype(np.float32)
+
+
+@pytest.fixture
+def eligible() -> NDArray[np.bool_]:
+    mask = np.random.default_rng(5).random((200, 3)) < 0.6
+    mask[~mask.any(axis=1), 1] = True
+    return mask
+
+
+def test_expectations_are_finite_and_one_per_arm_and_metric(
+    policy: Policy, features: NDArray[np.float32]
+) -> None:
+    expected = policy.expected(features)
+    assert expected.shape == (200, len(policy.arms), len(policy.metrics))
+    assert np.isfinite(expected).all()
+    quality = expected[:, :, policy.metrics.index("quality")]
+    assert ((quality >= 0.0) & (quality <= 1.0)).all()
+
+
+def test_a_row_alone_and_in_company_expects_the_same(
+    policy: Policy, features: NDArray[np.float32]
+) -> None:
+    together = policy.expected(features)
+    alone = np.concatenate([policy.expected(row[None]) for row in features])
+    np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_probabilities_sum_to_one_and_masked_arms_have_none(
+    policy: Policy, features: NDArray[np.float32], eligible: NDArray[np.bool_], kind: str
+) -> None:
+    value = utilities(policy.expected(features), policy.metrics, WEIGHTS)
+    probabilities = arm_probabilities(value, eligible, Exploration(kind=kind))  # type: ignore[arg-type]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
+    assert (probabilities[~eligible] == 0.0).all()
+    assert (probabilities >= 0.0).all()
+
+
+def test_seeded_draws_repeat_and_never_take_a_masked_arm(
+    policy: Policy, features: NDArray[np.float32], eligible: NDArray[np.bool_]
+) -> None:
+    value = utilities(policy.expected(features), policy.metrics, WEIGHTS)
+    probabilities = arm_probabilities(value, eligible, Exploration())
+    for row, (draw, mask) in enumerate(zip(probabilities, eligible, strict=True)):
+        arm = choose(draw, f"decision-{row}")
+        assert arm == choose(draw, f"decision-{row}")
+        assert mask[arm]
+
+
+def test_it_survives_a_round_trip_through_its_artifact(
+    policy: Policy, features: NDArray[np.float32]
+) -> None:
+    files = pack_artifact(policy.artifact())
+    again = load_policy(unpack_artifact(files, source="test"))
+    assert (again.name, again.version, again.arms, again.metrics) == (
+        policy.name,
+        policy.version,
+        policy.arms,
+        policy.metrics,
+    )
+    np.testing.assert_array_equal(again.expected(features), policy.expected(features))
+
+
+def test_it_gives_reasons(policy: Policy, features: NDArray[np.float32]) -> None:
+    reasons = policy.reasons(features[0])
+    assert reasons
+    assert all(reasons)
+
+
+def test_it_fits_its_own_arms_in_any_order_and_refuses_strangers(policy: Policy) -> None:
+    columns = arm_columns(policy, ["hybrid", "finetuned"], policy.feature_version or "any")
+    assert columns.tolist() == [2, 0]
+    with pytest.raises(PolicyFitError, match="stranger"):
+        arm_columns(policy, ["hybrid", "stranger"], policy.feature_version)

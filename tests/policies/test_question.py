@@ -1,0 +1,46 @@
+"""Question features: within 0..1 for any text, and true to their names."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.question import QUESTION_FEATURES, question_features
+
+
+def feature(text: str, name: str) -> float:
+    return question_features(text)[QUESTION_FEATURES.index(name)]
+
+
+@given(st.text(max_size=3000))
+def test_every_feature_of_any_text_lies_in_0_to_1(text: str) -> None:
+    features = question_features(text)
+    assert len(features) == len(QUESTION_FEATURES)
+    assert all(0.0 <= value <= 1.0 for value in features)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("What is the latest release?", "time_sensitive"),
+        ("Rewrite this in a friendly tone", "style"),
+        ("What is 12 * 7?", "arithmetic"),
+        ("When did Michael Jordan join the Chicago Bulls?", "names"),
+        ("Who is the father of the director of the film?", "bridge"),
+        ("Which is older, X or Y?", "comparison"),
+        ("Cite the section of the policy", "asks_sources"),
+        ("def f(x):", "code"),
+        ("Was it in 1998?", "year"),
+        ("Was it in May?", "asks_yes_no"),
+        ("In which city was he born?", "asks_which"),
+        ("日本の首都", "non_ascii"),
+    ],
+)
+def test_what_a_question_shows_is_seen(text: str, name: str) -> None:
+    assert feature(text, name) > 0.0
+    assert feature("Go on", name) == 0.0
+
+
+def test_a_long_prompt_is_read_at_both_ends_in_bounded_time() -> None:
+    prompt = "Rewrite this. " + "A a" * 10_000 + " What is 3 + 4?"
+    assert feature(prompt, "style") > 0.0
+    assert feature(prompt, "arithmetic") == 1.0
