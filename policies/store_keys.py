@@ -4,7 +4,7 @@ All keys carry one hash tag, so that a Redis Cluster keeps them in one slot and 
 several at once.
 """
 
-DEFAULT_PREFIX = "{rag}"
+DEFAULT_PREFIX = "rag"
 
 # The one field of a stream entry: the event as `policies.events.encode_event` gives it.
 EVENT_FIELD = "e"
@@ -14,22 +14,23 @@ class StoreKeys:
     """The names of one project's keys; another prefix is another project."""
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
-        self.prefix = prefix
-        self.log_id = f"{prefix}:log"
+        """Name the keys; the prefix is put in braces, which make it the hash tag."""
+        self.prefix = "{" + prefix.strip("{}") + "}"
+        self.log_id = f"{self.prefix}:log"
         """A random name of this log, so that an export knows whose events it holds."""
-        self.decisions = f"{prefix}:decisions"
+        self.decisions = f"{self.prefix}:decisions"
         """The stream of DecisionMade and AnswerFinished."""
-        self.feedback = f"{prefix}:feedback"
+        self.feedback = f"{self.prefix}:feedback"
         """The stream of FeedbackGiven."""
-        self.policies = f"{prefix}:policies"
+        self.policies = f"{self.prefix}:policies"
         """The set of published versions."""
-        self.activations = f"{prefix}:activations"
+        self.activations = f"{self.prefix}:activations"
         """The list of activations, the active one last."""
-        self.generation = f"{prefix}:generation"
+        self.generation = f"{self.prefix}:generation"
         """How often the active policy has changed."""
-        self.audit = f"{prefix}:audit"
+        self.audit = f"{self.prefix}:audit"
         """The stream of who published, activated and rolled back what."""
-        self.replicas = f"{prefix}:replicas"
+        self.replicas = f"{self.prefix}:replicas"
         """The sorted set of replicas by when their report expires."""
 
     def trace(self, decision_id: str) -> str:

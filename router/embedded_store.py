@@ -132,8 +132,8 @@ class EmbeddedStore:
             return self.url
         binary = _binary()
         try:
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._directory.chmod(0o700)
+            self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._directory.mkdir(exist_ok=True, mode=0o700)
             self._lock = _lock_data(self.data / "store.lock")
             self._socket = self._socket_path()
             self._end_orphan()

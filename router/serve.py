@@ -5,14 +5,16 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 import redis
 import uvicorn
 from litestar import Litestar
+from policies.errors import SettingsError
 from policies.registries.redis_registry import RedisPolicyRegistry
 from uvicorn.supervisors import Multiprocess
 
@@ -20,7 +22,7 @@ from router.app import create_app
 from router.embedded_store import EmbeddedStore
 from router.log.redis_store import RedisEventStore
 from router.metrics import MULTIPROCESS_DIRECTORY
-from router.settings import Settings
+from router.settings import RedisSettings, Settings
 
 _GRACE_S = 20
 
@@ -30,7 +32,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, data: Path)
 
     Raises:
         PolicyError: the store, the encoder or a named secret can't be had.
-        OSError: the address is taken.
+        SystemExit: the address is taken, or the application can't start; the log says why.
     """
     data.mkdir(parents=True, exist_ok=True)
     with _store(settings, data) as settings_with_store:
@@ -50,7 +52,10 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, data: Path)
             server_header=False,
             timeout_graceful_shutdown=_GRACE_S,
         )
-        sock = config.bind_socket()
+        try:
+            sock = config.bind_socket()
+        except SystemExit:  # uvicorn has said why
+            raise SystemExit(1) from None
         try:
             if workers > 1:
                 Multiprocess(config, sockets=[sock]).run()
@@ -62,9 +67,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, data: Path)
 
 def build_app(settings: Settings, data: Path) -> Litestar:
     """The application over Redis; a worker process calls it once."""
-    url = settings.redis.url
-    if url is None:
-        raise ValueError("build_app needs redis.url; `serve` fills in the embedded store's")
+    url = store_url(settings.redis, os.environ)
     client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
     return create_app(
         settings,
@@ -73,6 +76,27 @@ def build_app(settings: Settings, data: Path) -> Litestar:
         registry=RedisPolicyRegistry(client, prefix=settings.redis.prefix),
         environ=os.environ,
     )
+
+
+def store_url(settings: RedisSettings, environ: Mapping[str, str]) -> str:
+    """The store's URL, with the password that the environment holds.
+
+    Raises:
+        SettingsError: the variable that the settings name isn't set.
+    """
+    if settings.url is None:
+        raise ValueError("redis.url is needed here; `serve` fills in the embedded store's")
+    if settings.password_env is None:
+        return settings.url
+    password = environ.get(settings.password_env)
+    if not password:
+        raise SettingsError(
+            f"redis.password_env names {settings.password_env}, which is unset or empty",
+            field="redis.password_env",
+        )
+    parts = urlsplit(settings.url)
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 @contextmanager

@@ -6,13 +6,18 @@ file: a key names the environment variable that holds one.
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from policies.arms import did_you_mean
 from policies.events import TextPolicy
 from policies.settings import PolicySettings
+from policies.store_keys import DEFAULT_PREFIX
 from policies.strict_toml import decode_strictly, read_toml
+
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
 class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +48,22 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where events and policies are kept; without `url` the service brings its own store."""
 
     url: str | None = None
-    prefix: str = "rag"
+    password_env: str | None = None
+    prefix: str = DEFAULT_PREFIX
+
+    def __post_init__(self) -> None:
+        if self.url is None:
+            return
+        parts = urlsplit(self.url)
+        if parts.scheme not in _REDIS_SCHEMES:
+            raise ValueError(
+                f"redis.url must begin with {', '.join(f'{s}://' for s in _REDIS_SCHEMES)}"
+            )
+        if parts.password:
+            raise ValueError(
+                "redis.url holds a password: put it into an environment variable and name that in "
+                "redis.password_env"
+            )
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

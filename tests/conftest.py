@@ -7,6 +7,8 @@ import pytest
 
 from policies.encoders import Encoder, load_encoder
 
+pytest_plugins = ["tests.stores"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -1,1 +1,1 @@
-"""The policy-training command line: log export, datasets, fitting, off-policy evaluation, the gate."""
+"""The policy-training command line: export, import, fit, off-policy evaluation, the gate."""

@@ -149,8 +149,21 @@ class LogExport:
                 path=self._directory,
             )
         self.resumed = earlier is not None
-        self._state = earlier or ExportState(log=log)
-        self._remove_uncommitted()
+        if earlier is None:
+            # From here on files without a state are somebody's copy, never leftovers to remove.
+            self._refuse_copied_parts()
+            self._save(ExportState(log=log))
+        else:
+            self._state = earlier
+            self._remove_uncommitted()
+
+    def _refuse_copied_parts(self) -> None:
+        if any(True for kind in _STREAM_OF for _ in self._parts(kind)):
+            raise InputError(
+                f"holds exported files, but not the {STATE_FILE} that says what they hold: restore "
+                "it, or export to another directory",
+                path=self._directory,
+            )
 
     def pending(self) -> int:
         """How many entries wait to be exported; an upper bound if others trimmed the streams."""
@@ -219,19 +232,24 @@ class LogExport:
 
     def _commit(self, stream: Stream, entries: Sequence[Entry], left_out: str | None) -> None:
         state = self._state
-        self._state = msgspec.structs.replace(
-            state,
-            committed={**state.committed, stream: entries[-1][0].decode()},
-            kept=state.kept if left_out is None else {stream: left_out, **state.kept},
-            entries=state.entries + len(entries),
+        self._save(
+            msgspec.structs.replace(
+                state,
+                committed={**state.committed, stream: entries[-1][0].decode()},
+                kept=state.kept if left_out is None else {stream: left_out, **state.kept},
+                entries=state.entries + len(entries),
+            )
         )
+
+    def _save(self, state: ExportState) -> None:
         staging = self._directory / f".{STATE_FILE}.tmp"
         with staging.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(self._state)) + b"\n")
+            file.write(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         staging.replace(self._directory / STATE_FILE)
         _sync(self._directory)
+        self._state = state
 
     def _trim(self, stream: Stream) -> int:
         """Remove the entries up to the committed id, or before the first that wasn't written."""
@@ -242,13 +260,15 @@ class LogExport:
     def _remove_uncommitted(self) -> None:
         for kind, stream in _STREAM_OF.items():
             committed = _numbers(self._position(stream))
-            for folder in (self._directory / kind).glob("day=*"):
-                for part in folder.glob("export-*.parquet"):
-                    named = _PART.fullmatch(part.name)
-                    if named is not None and _numbers(named[1]) > committed:
-                        part.unlink()
-                for half_written in folder.glob(".export-*.tmp"):
-                    half_written.unlink()
+            for part in self._parts(kind):
+                named = _PART.fullmatch(part.name)
+                if named is not None and _numbers(named[1]) > committed:
+                    part.unlink()
+            for half_written in (self._directory / kind).glob("day=*/.export-*.tmp"):
+                half_written.unlink()
+
+    def _parts(self, kind: Kind) -> Iterator[Path]:
+        return (self._directory / kind).glob("day=*/export-*.parquet")
 
     def _position(self, stream: Stream) -> str:
         return self._state.committed.get(stream, _START)

@@ -1,4 +1,4 @@
-"""The scale on which reward models see the features, and the way back to the features as they are."""
+"""The scale on which reward models see the features, and the way back."""
 
 from typing import NamedTuple
 

@@ -11,10 +11,8 @@ Ints = NDArray[np.intp]
 def group_numbers(hashes: Sequence[str]) -> Ints:
     """(n,) equal hashes get equal numbers from 0; a row without a hash is a group of its own."""
     numbers: dict[str, int] = {}
-    return np.array(
-        [numbers.setdefault(value or f"row {row}", len(numbers)) for row, value in enumerate(hashes)],
-        dtype=np.intp,
-    )
+    names = [value or f"row {row}" for row, value in enumerate(hashes)]
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.intp)
 
 
 def grouped_folds(groups: Ints, count: int, seed: int) -> Ints:

@@ -44,7 +44,8 @@ class Sample(NamedTuple):
     @property
     def weights(self) -> Floats:
         """(n,) importance weights π(a|x) / pscore."""
-        return self.action_dist[np.arange(len(self.action)), self.action] / self.pscore
+        drawn = self.action_dist[np.arange(len(self.action)), self.action]
+        return np.asarray(drawn / self.pscore)
 
     @property
     def residuals(self) -> Floats:

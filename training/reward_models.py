@@ -66,7 +66,7 @@ def fit_heads(
     shape = (len(arms), len(metrics))
     coefficients = np.zeros((*shape, scaled.shape[1]))
     intercepts = np.zeros(shape)
-    links = np.array([_link(values[:, :, m], name) for m, name in enumerate(metrics)], dtype=np.int8)
+    links = np.array([_link(values[:, :, m], metrics[m]) for m in range(shape[1])], dtype=np.int8)
     scores: list[HeadScore] = []
     for m, metric in enumerate(metrics):
         model = _Logistic() if links[m] == LOGISTIC else _Linear(values[:, :, m])
@@ -141,7 +141,7 @@ class _Logistic:
         rows, labels, weights = _as_shares(scaled, y)
         if labels.min() == labels.max():
             return np.zeros(scaled.shape[1]), self.constant(y)
-        fitted: Any = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=50)
+        fitted: Any = LogisticRegression(C=strength, max_iter=1000, tol=1e-5)
         fitted.fit(rows, labels, sample_weight=weights)
         return fitted.coef_[0], float(fitted.intercept_[0])
 

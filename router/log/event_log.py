@@ -47,7 +47,7 @@ class LogCounters(msgspec.Struct, kw_only=True):
     `duplicates` (the store had them already), `spooled` (written to disk), `replayed` (sent from
     disk to the store), `overflowed` (found the queue full and went to disk), `lost` (not encodable,
     or past the last resort's bound). Others: `store_failures`, `spool_failures` (calls that
-    failed), `damaged` (spool records that a crash tore or the disk altered).
+    failed), `damaged` (spool segments that a crash tore or the disk altered).
     """
 
     recorded: int = 0
@@ -125,13 +125,15 @@ class EventLog:
 
     @property
     def store_up(self) -> bool:
-        """Whether the store took the last write or answered the last ping."""
+        """Whether the store took the last write or answered the last ping, seconds ago at most."""
         return self._tally.store_up
 
     def record(self, event: Event) -> None:
         """Take an event in. Never waits, never raises, never touches network or disk."""
         self._tally.recorded += 1
-        if self._queue.depth < self._capacity and not self._stopping.is_set():
+        if self._stopping.is_set() and self._disk is None:
+            self._lose(1, "the log has stopped")
+        elif self._queue.depth < self._capacity and not self._stopping.is_set():
             self._queue.put(event)
         elif self._overflow.depth < _LAST_RESORT:
             self._tally.overflowed += 1
@@ -146,12 +148,15 @@ class EventLog:
             StoreUnavailableError: neither is possible; nothing was taken in, so the caller may
                 try again.
         """
+        encoded = [encode_event(event) for event in events]
+        if self._disk is None:
+            raise StoreUnavailableError("the log isn't running: try again later")
         self._tally.recorded += len(events)
         if self._tally.store_up:
             new = await self._try_store(events)
             if new is not None:
                 return Appended("stored", new)
-        if await self._try_spool(events):
+        if await self._try_spool(encoded):
             return Appended("spooled", None)
         raise StoreUnavailableError(
             "neither the store nor the disk takes events at the moment: try again later"
@@ -255,7 +260,7 @@ class EventLog:
         while True:
             if by_store and self._tally.store_up and await self._try_store(batch) is not None:
                 return
-            if await self._try_spool(batch):
+            if await self._try_spool(self._encode(batch)):
                 return
             by_store = True
             attempt += 1
@@ -280,14 +285,13 @@ class EventLog:
         self._tally.duplicates += len(events) - new
         return new
 
-    async def _try_spool(self, events: Sequence[Event]) -> bool:
+    async def _try_spool(self, encoded: Sequence[bytes]) -> bool:
         """Whether the events are on disk now."""
-        encoded = self._encode(events)
         try:
             await self._on_disk(self._spool.append, encoded)
-        except (OSError, LogError) as error:
+        except Exception as error:  # whatever it is, the events stay in memory and are tried again
             self._tally.spool_failures += 1
-            _log.error("%d events couldn't be spooled: %s", len(encoded), error)
+            _log.error("%d events couldn't be spooled: %r", len(encoded), error)
             return False
         self._tally.spooled += len(encoded)
         self._replay_wanted.set()
@@ -312,6 +316,7 @@ class EventLog:
     async def _replay_forever(self) -> None:
         attempt = 0
         while not self._stopping.is_set():
+            self._replay_wanted.clear()
             if await self._check_store() and await self._replay():
                 attempt = 0
                 await self._wait_for_replay()
@@ -320,7 +325,6 @@ class EventLog:
                 await self._pause(attempt)
 
     async def _wait_for_replay(self) -> None:
-        self._replay_wanted.clear()
         try:
             async with asyncio.timeout(self._adopt_every):
                 await self._replay_wanted.wait()
@@ -328,16 +332,16 @@ class EventLog:
             await self._on_disk_or_log(self._spool.adopt)
 
     async def _check_store(self) -> bool:
-        """Whether the store is there; asks it only if the last call failed."""
+        """Whether the store answers; asked now and then even if the last write went well."""
+        try:
+            await self._ask(self._store.ping())
+        except StoreUnavailableError as error:
+            self._store_failed(error)
+            return False
         if not self._tally.store_up:
-            try:
-                await self._ask(self._store.ping())
-            except StoreUnavailableError as error:
-                self._store_failed(error)
-            else:
-                _log.info("the store answers")
-                self._tally.store_up = True
-        return self._tally.store_up
+            _log.info("the store answers")
+        self._tally.store_up = True
+        return True
 
     async def _replay(self) -> bool:
         """Send every spooled segment to the store, oldest first; whether all were acknowledged."""

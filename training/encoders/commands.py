@@ -53,11 +53,23 @@ def encoder() -> None:
     show_default=True,
     help="Columns kept by PCA.",
 )
+@click.option(
+    "--sif",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Weight frequent tokens down by this coefficient, such as 1e-4.  [default: no weights]",
+)
 @_NAME
 @_SOURCE
 @_JSON
 def distill(
-    *, model: str, to: Path, dimensions: int, name: str | None, source: str | None, as_json: bool
+    *,
+    model: str,
+    to: Path,
+    dimensions: int,
+    sif: float | None,
+    name: str | None,
+    source: str | None,
+    as_json: bool,
 ) -> None:
     """Distil a static encoder: a table of token vectors, microseconds a query.
 
@@ -69,7 +81,7 @@ def distill(
     from training.encoders.distill import distill as distill_model
 
     with _clear_errors():
-        result = distill_model(model, to, dimensions, name=name, source=source)
+        result = distill_model(model, to, dimensions, name=name, source=source, sif_coefficient=sif)
     _show(result, f"static:{to}", as_json)
 
 

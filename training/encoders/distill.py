@@ -1,9 +1,13 @@
 """Distils a static encoder from a sentence-transformers model.
 
 model2vec's method (https://github.com/MinishLab/model2vec): every token of the vocabulary is
-passed through the transformer alone, the vectors are reduced by PCA and weighted by smooth inverse
-frequency (Arora et al. 2017, with Zipf's law in place of counts). What is added here is the int8
-table and the record of where it came from.
+passed through the transformer alone and the vectors are reduced by PCA; on request they are
+weighted by smooth inverse frequency (Arora et al. 2017, with Zipf's law in place of counts). What
+is added here is the int8 table and the record of where it came from.
+
+Without that weighting by default: a question's function words say much about which route answers
+it. On four outcome tables' train splits (3,000 questions each, 5-fold) the least mean log-loss of
+the arms was lower by 0.005 to 0.008 without it.
 """
 
 import json
@@ -22,7 +26,6 @@ from training.encoders.source import SourceModel, find_source
 from training.encoders.target import new_directory, size_of
 
 EXTRA = "distill"
-_SIF_COEFFICIENT = 1e-4
 _LEAST_COSINE = 0.9995  # int8 rows keep 0.9999 of a vector's direction
 _PROBES = ("who", "Who wrote Dune?", "Where was the director of the film born?", "naïve café")
 
@@ -46,12 +49,12 @@ def distill(
     *,
     name: str | None = None,
     source: str | None = None,
-    sif_coefficient: float | None = _SIF_COEFFICIENT,
+    sif_coefficient: float | None = None,
 ) -> DistilledEncoder:
     """Distils `model`, a local directory or a hub id, into the directory `to`.
 
     `name` becomes part of the encoder's version; `source` is the model's public name where `model`
-    is a local copy. `sif_coefficient=None` leaves every token its own weight.
+    is a local copy. `sif_coefficient` (1e-4 is usual) weights frequent tokens down.
 
     Raises EncoderError where the extra is missing, the model can't be had, or it has fewer than
     `dimensions` dimensions.
@@ -67,6 +70,7 @@ def distill(
         device="cpu",
     )
     label = name or f"{origin.name.rsplit('/', 1)[-1].lower()}-{dimensions}"
+    weighting = "" if sif_coefficient is None else f" --sif {sif_coefficient}"
     with new_directory(to) as staging:
         _write_files(static, label, staging)
         write_provenance(
@@ -74,10 +78,10 @@ def distill(
             origin,
             name=label,
             command=f"rag-policy encoder distill --model {origin.name} --name {label} "
-            f"--dimensions {dimensions} --to DIR",
+            f"--dimensions {dimensions}{weighting} --to DIR",
             packages=("model2vec", "transformers", "tokenizers", "torch", "scikit-learn"),
             details={
-                "changes": "token vectors distilled, reduced by PCA, weighted, quantised",
+                "changes": "token vectors distilled, reduced by PCA, quantised to int8",
                 "settings": {
                     "pca_dims": dimensions,
                     "sif_coefficient": sif_coefficient,

@@ -15,7 +15,8 @@ import pytest
 # Read when huggingface_hub is first imported; a test that would download must fail instead.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] the who is king of river bank ##s where when é 東".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "the", "who", "is", "king", "of", "river", "bank", "##s", "where", "e", "東"]
 
 
 @pytest.fixture(scope="session")
@@ -56,14 +57,12 @@ def tiny_transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sentence_model(tiny_transformer: Path, tmp_path: Path) -> Callable[..., Path]:
     """Saves a sentence-transformers model: the tiny transformer and the modules that follow it."""
     library = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
-    modules = library.sentence_transformer.modules
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
 
     def save(*following: Any, **settings: Any) -> Path:
-        first = modules.Transformer(str(tiny_transformer))
+        chain = [modules.Transformer(str(tiny_transformer)), *following]
         directory = tmp_path / "model"
-        library.SentenceTransformer(
-            modules=[first, *following], device="cpu", **settings
-        ).save(str(directory))
+        library.SentenceTransformer(modules=chain, device="cpu", **settings).save(str(directory))
         return directory
 
     return save

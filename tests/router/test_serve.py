@@ -1,0 +1,166 @@
+"""`rag-router serve` as a process: the embedded store, restarts, workers, bad starts."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from router.serve import store_url
+from router.settings import RedisSettings
+from tests.service_process import ServiceProcess
+from tests.stores import StoreServer, wait_until
+
+
+def test_decisions_and_feedback_survive_a_restart(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "data")
+    with service:
+        decision_id = service.route()["decision_id"]
+        feedback = {"decision_id": decision_id, "metric": "quality", "value": 1}
+        assert service.client.post("/v1/feedback", json=feedback).status_code == 202
+        assert service.stop() == 0
+        service.start()
+        trace = service.trace(decision_id).json()
+        assert trace["decision"]["decision_id"] == decision_id
+        assert [given["value"] for given in trace["feedback"]] == [1.0]
+
+
+def test_what_was_accepted_just_before_the_end_is_in_the_log(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "data")
+    with service:
+        requests = [{"query": f"Question {number}?"} for number in range(200)]
+        response = service.client.post("/v1/route/batch", json={"requests": requests})
+        ids = [decision["decision_id"] for decision in response.json()["decisions"]]
+        service.stop()
+        service.start()
+        assert all(service.trace(decision_id).is_success for decision_id in ids)
+
+
+def test_a_killed_service_starts_again_on_its_data(tmp_path: Path) -> None:
+    service = ServiceProcess(tmp_path / "data")
+    with service:
+        decision_id = service.route()["decision_id"]
+        assert service.trace(decision_id).is_success  # it has reached the store
+        service.kill()
+        service.start()
+        assert service.trace(decision_id).is_success
+
+
+def test_two_services_cannot_share_a_data_directory(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path / "data"):
+        command = [sys.executable, "-m", "router.cli", "serve", "--port", "0", "--data"]
+        second = subprocess.run(
+            [*command, str(tmp_path / "data")], capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 2
+        assert "another service" in second.stderr
+        assert "Traceback" not in second.stderr
+
+
+def test_workers_share_the_store_and_add_up_their_metrics(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path / "data", "--workers", "2") as service:
+        wait_until(lambda: service.log.count("Application startup complete") == 2)
+        ids = []
+        for number in range(40):
+            service.client.headers["connection"] = "close"  # so that both workers get some
+            ids.append(service.route(f"Question {number}?", arms=["hybrid"])["decision_id"])
+        wait_until(lambda: all(service.trace(decision_id).is_success for decision_id in ids))
+        metrics = service.client.get("/metrics").text
+        line = 'rag_router_decisions_total{arm="hybrid",explored="false"} 40.0'
+        assert line in metrics
+        replicas = service.client.get("/v1/policies").json()["replicas"]
+        assert len({replica["replica"] for replica in replicas}) == 2
+
+
+def test_decisions_go_on_while_the_store_is_away_and_reach_it_later(
+    tmp_path: Path, valkey_server: StoreServer
+) -> None:
+    config = f'[redis]\nurl = "{valkey_server.url}"\n'
+    with ServiceProcess(tmp_path / "data", config=config) as service:
+        valkey_server.kill()
+        ids = [service.route(f"Question {number}?")["decision_id"] for number in range(50)]
+        feedback = {"decision_id": ids[0], "metric": "quality", "value": 1}
+        response = service.client.post("/v1/feedback", json=feedback)
+        assert (response.status_code, response.json()["durable_in"]) == (202, "spooled")
+        refused = service.trace(ids[0])
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert service.client.get("/v1/policies").status_code == 503
+        assert service.client.get("/health/ready").json()["status"] == "degraded"
+        valkey_server.start()
+        wait_until(lambda: service.trace(ids[-1]).is_success)
+        traces = [service.trace(decision_id).json() for decision_id in ids]
+        assert all(trace["decision"] for trace in traces)
+        assert len(traces[0]["feedback"]) == 1
+
+
+def test_a_service_starts_without_its_store_and_catches_up(
+    tmp_path: Path, valkey_server: StoreServer
+) -> None:
+    valkey_server.kill()
+    config = f'[redis]\nurl = "{valkey_server.url}"\n'
+    with ServiceProcess(tmp_path / "data", config=config) as service:
+        decision = service.route()
+        assert "can't be reached" in str(decision["fallback"])
+        valkey_server.start()
+        wait_until(lambda: service.route()["fallback"] is None)
+        wait_until(lambda: service.trace(decision["decision_id"]).is_success)
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "message"),
+    [
+        ('[arms.a]\nroute = "finetund"', 2, "arms.a.route"),
+        ("[", 2, "TOML"),
+        ('encoder = "minilm"', 2, "encoder"),
+        ('[auth]\napi_keys_env = "NO_SUCH_VARIABLE"', 2, "NO_SUCH_VARIABLE"),
+        ('[redis]\nurl = "http://nowhere"', 2, "redis.url"),
+        ('[redis]\nurl = "redis://:hunter2@localhost"', 2, "redis.password_env"),
+        ('[redis]\nurl = "redis://localhost"\npassword_env = "NO_SUCH"', 2, "NO_SUCH"),
+    ],
+)
+def test_a_bad_start_says_what_is_wrong(
+    tmp_path: Path, config: str, status: int, message: str
+) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(config)
+    command = [sys.executable, "-m", "router.cli", "serve", "--port", "0", "--config", str(path)]
+    finished = subprocess.run(
+        [*command, "--data", str(tmp_path / "data")], capture_output=True, text=True, check=False
+    )
+    assert message in finished.stderr
+    assert finished.returncode == status
+    assert "Traceback" not in finished.stderr
+    assert "hunter2" not in finished.stderr
+
+
+def test_the_stores_password_comes_from_the_environment() -> None:
+    settings = RedisSettings(url="redis://bob@cache:6379/2", password_env="SECRET")
+    assert store_url(settings, {"SECRET": "p@ss/word"}) == "redis://bob:p%40ss%2Fword@cache:6379/2"
+    local = RedisSettings(url="unix:///run/store.sock", password_env="SECRET")
+    assert store_url(local, {"SECRET": "x"}) == "unix://:x@/run/store.sock"
+
+
+def test_a_taken_port_says_so(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "router.cli", "serve", "--port", port, "--data"]
+        finished = subprocess.run(
+            [*command, str(tmp_path / "data")], capture_output=True, text=True, check=False
+        )
+    assert finished.returncode == 1
+    assert "in use" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_the_service_imports_neither_torch_nor_scikit_learn() -> None:
+    code = (
+        "import sys, router.app, router.serve; print([m for m in "
+        "('torch', 'sklearn', 'sentence_transformers', 'pyarrow') if m in sys.modules])"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip() == "[]"

@@ -1,0 +1,121 @@
+"""From metrics to the one number a policy is judged by, under each round's own objective or one.
+
+A metric that carries weight but was never reported (an owner's prior on cost, say, in a service
+that doesn't answer itself) counts as what the serving policy expected of it, for every policy
+alike; where nothing was expected it counts as 0. A metric reported for some rounds is never filled
+in: its absence has a propensity, estimated per arm, that enters the weight.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from policies.arms import did_you_mean
+from policies.errors import ObjectiveError
+from policies.policy import Policy
+from training.ope import Sample
+from training.rounds import Floats, LoggedRounds
+
+
+class Judged(NamedTuple):
+    """Rounds under an objective.
+
+    weights (n, M); reward (n,), 0 where unknown; known (n,) whether every weighted metric was
+    reported; predicted (n, A) the reward model's utilities; pscore (n,) the propensity of the draw
+    and of its being reported, infinite where it wasn't.
+    """
+
+    weights: Floats
+    reward: Floats
+    known: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    predicted: Floats
+    pscore: Floats
+
+
+def objective_weights(
+    rounds: LoggedRounds, objective: Mapping[str, float] | None
+) -> Floats:
+    """(n, M) weights: each round's own, or one objective for all.
+
+    Raises:
+        ObjectiveError: the objective weighs a metric that the log doesn't have, or no round's
+            objective weighs anything that is known.
+    """
+    if objective is None:
+        return rounds.weights
+    for metric in objective:
+        if metric not in rounds.metrics:
+            raise ObjectiveError(
+                f"the log has no metric {metric!r}{did_you_mean(metric, rounds.metrics)}; it has "
+                f"{', '.join(rounds.metrics)}",
+                field=f"objective.{metric}",
+            )
+    vector = np.array([objective.get(metric, 0.0) for metric in rounds.metrics])
+    return np.broadcast_to(vector, rounds.weights.shape)
+
+
+def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> Judged:
+    """The rounds' rewards under these weights.
+
+    Args:
+        rounds: n rounds.
+        weights: (n, M).
+        predictions: (n, A, M) a reward model's predictions, made without the row's own values.
+    """
+    observed = rounds.observed
+    metrics = predictions.copy()
+    prior = np.nan_to_num(rounds.expected[:, :, ~observed])
+    metrics[:, :, ~observed] = prior
+    values = rounds.values.copy()
+    rows = np.arange(len(rounds))
+    values[:, ~observed] = prior[rows, rounds.action]
+    known = (~np.isnan(values) | (weights == 0.0)).all(axis=1)
+    reward = np.where(known, (np.nan_to_num(values) * weights).sum(axis=1), 0.0)
+    reporting = reporting_shares(rounds, known)
+    with np.errstate(divide="ignore"):
+        pscore = np.where(known, rounds.pscore * reporting[rounds.action], np.inf)
+    return Judged(
+        weights=weights,
+        reward=reward,
+        known=known,
+        predicted=np.einsum("nam,nm->na", metrics, weights),
+        pscore=pscore,
+    )
+
+
+def reporting_shares(
+    rounds: LoggedRounds, known: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> Floats:
+    """(A,) the share of each arm's rounds whose outcome was reported; 1 for an arm never drawn."""
+    drawn = np.bincount(rounds.action, minlength=len(rounds.arms))
+    reported = np.bincount(rounds.action[known], minlength=len(rounds.arms))
+    return np.where(drawn > 0, reported / np.maximum(drawn, 1), 1.0)
+
+
+def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sample:
+    """The rounds as an estimator's input, for a policy with these probabilities (n, A)."""
+    return Sample(
+        action=rounds.action,
+        reward=judged.reward,
+        pscore=judged.pscore,
+        action_dist=probabilities,
+        estimated_rewards=judged.predicted,
+        clusters=rounds.groups,
+    )
+
+
+def policy_utilities(
+    policy: Policy, rounds: LoggedRounds, weights: Floats
+) -> Floats:
+    """(n, A) the policy's expected utilities under the rounds' weights, in the rounds' arm order.
+
+    A metric that the policy doesn't know counts as 0, as it does in the service.
+    """
+    expected = policy.expected(rounds.features)
+    columns = [policy.arms.index(arm) for arm in rounds.arms]
+    shared = [metric for metric in rounds.metrics if metric in policy.metrics]
+    learned = [policy.metrics.index(metric) for metric in shared]
+    ours = [rounds.metrics.index(metric) for metric in shared]
+    aligned = expected[:, columns][:, :, learned]
+    return np.asarray(np.einsum("nam,nm->na", aligned, weights[:, ours]))
