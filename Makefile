@@ -16,7 +16,7 @@ demo: $(VENV)/.runtime  ## set up, then show the loop closing in under 90 second
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev  ## set up, then pass the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev  ## style
 	$(BIN)/ruff check .

@@ -22,43 +22,43 @@ from training.errors import EmptyLogError, InputError
 
 Kind = Literal["decisions", "answers", "feedback"]
 
-DECISIONS = pa.schema(
+DECISIONS: pa.Schema = pa.schema(
     [
         pa.field("decision_id", pa.string(), nullable=False),
         pa.field("at", pa.float64(), nullable=False),
-        ("arms", pa.list_(pa.string())),
-        ("eligible", pa.list_(pa.string())),
-        ("probabilities", pa.list_(pa.float64())),
-        ("arm", pa.string()),
-        ("propensity", pa.float64()),
-        ("policy", pa.string()),
-        ("policy_version", pa.string()),
-        ("objective", pa.string()),
-        ("weights", pa.map_(pa.string(), pa.float64())),
-        ("expected", pa.map_(pa.string(), pa.list_(pa.float64()))),
-        ("explored", pa.bool_()),
-        ("explore", pa.bool_()),
-        ("tenant", pa.string()),
-        ("query", pa.string()),
-        ("query_hash", pa.string()),
-        ("features", pa.binary()),
-        ("feature_version", pa.string()),
-        ("rules", pa.list_(pa.string())),
-        ("fallback", pa.string()),
-        ("schema", pa.int32()),
+        pa.field("arms", pa.list_(pa.string())),
+        pa.field("eligible", pa.list_(pa.string())),
+        pa.field("probabilities", pa.list_(pa.float64())),
+        pa.field("arm", pa.string()),
+        pa.field("propensity", pa.float64()),
+        pa.field("policy", pa.string()),
+        pa.field("policy_version", pa.string()),
+        pa.field("objective", pa.string()),
+        pa.field("weights", pa.map_(pa.string(), pa.float64())),
+        pa.field("expected", pa.map_(pa.string(), pa.list_(pa.float64()))),
+        pa.field("explored", pa.bool_()),
+        pa.field("explore", pa.bool_()),
+        pa.field("tenant", pa.string()),
+        pa.field("query", pa.string()),
+        pa.field("query_hash", pa.string()),
+        pa.field("features", pa.binary()),
+        pa.field("feature_version", pa.string()),
+        pa.field("rules", pa.list_(pa.string())),
+        pa.field("fallback", pa.string()),
+        pa.field("schema", pa.int32()),
     ]
 )
 ANSWERS = pa.schema(
     [
         pa.field("decision_id", pa.string(), nullable=False),
         pa.field("at", pa.float64(), nullable=False),
-        ("executed_arm", pa.string()),
-        ("metrics", pa.map_(pa.string(), pa.float64())),
-        ("input_tokens", pa.int64()),
-        ("output_tokens", pa.int64()),
-        ("evidence", pa.list_(pa.struct([("id", pa.string()), ("score", pa.float64())]))),
-        ("error", pa.string()),
-        ("schema", pa.int32()),
+        pa.field("executed_arm", pa.string()),
+        pa.field("metrics", pa.map_(pa.string(), pa.float64())),
+        pa.field("input_tokens", pa.int64()),
+        pa.field("output_tokens", pa.int64()),
+        pa.field("evidence", pa.list_(pa.struct([pa.field("id", pa.string()), pa.field("score", pa.float64())]))),
+        pa.field("error", pa.string()),
+        pa.field("schema", pa.int32()),
     ]
 )
 FEEDBACK = pa.schema(
@@ -66,12 +66,12 @@ FEEDBACK = pa.schema(
         pa.field("feedback_id", pa.string(), nullable=False),
         pa.field("decision_id", pa.string(), nullable=False),
         pa.field("at", pa.float64(), nullable=False),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("source", pa.string()),
-        ("comment", pa.string()),
-        ("demonstration", pa.string()),
-        ("schema", pa.int32()),
+        pa.field("metric", pa.string()),
+        pa.field("value", pa.float64()),
+        pa.field("source", pa.string()),
+        pa.field("comment", pa.string()),
+        pa.field("demonstration", pa.string()),
+        pa.field("schema", pa.int32()),
     ]
 )
 SCHEMAS: dict[Kind, pa.Schema] = {
@@ -242,7 +242,7 @@ def read_parquet(path: Path, schema: pa.Schema, needed: frozenset[str]) -> pa.Ta
     return pa.table(columns, schema=schema)
 
 
-def _cast(column: pa.ChunkedArray, field: pa.Field, path: Path, needed: frozenset[str]) -> Any:
+def _cast(column: Any, field: Any, path: Path, needed: frozenset[str]) -> Any:
     if _family(column.type) != _family(field.type):
         raise InputError(
             f"has type {column.type}, expected {field.type}: export or replay the log again",
@@ -258,7 +258,7 @@ def _cast(column: pa.ChunkedArray, field: pa.Field, path: Path, needed: frozense
     return column.cast(field.type)
 
 
-def _family(kind: pa.DataType) -> str:
+def _family(kind: Any) -> str:
     """What a column holds, where a number's width doesn't matter."""
     types = pa.types
     if types.is_integer(kind) or types.is_floating(kind):
@@ -275,7 +275,7 @@ def _first_by(table: pa.Table, column: str) -> pa.Table:
     table = table.sort_by([("at", "ascending"), (column, "ascending")])
     codes = _codes(table[column])
     _, first = np.unique(codes, return_index=True)
-    return table.take(pa.array(np.sort(first)))
+    return table.take(np.sort(first))
 
 
 def _latest_feedback(feedback: pa.Table) -> pa.Table:
@@ -283,12 +283,12 @@ def _latest_feedback(feedback: pa.Table) -> pa.Table:
     decision, metric = _codes(feedback["decision_id"]), _codes(feedback["metric"])
     pairs = decision * (int(metric.max(initial=0)) + 1) + metric
     _, from_end = np.unique(pairs[::-1], return_index=True)
-    return feedback.take(pa.array(np.sort(len(pairs) - 1 - from_end)))
+    return feedback.take(np.sort(len(pairs) - 1 - from_end))
 
 
-def _codes(column: pa.ChunkedArray) -> Any:
+def _codes(column: Any) -> Any:
     """(n,) int64: equal values have equal numbers."""
     if len(column) == 0:
         return np.zeros(0, dtype=np.int64)
-    encoded = pc.dictionary_encode(column.combine_chunks())
+    encoded: Any = pc.dictionary_encode(column.combine_chunks())
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

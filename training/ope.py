@@ -56,7 +56,7 @@ class Sample(NamedTuple):
     @property
     def baseline(self) -> Floats:
         """(n,) Σ_a π(a|x) · predicted reward."""
-        return np.einsum("na,na->n", self.action_dist, self.estimated_rewards)
+        return np.asarray(np.einsum("na,na->n", self.action_dist, self.estimated_rewards))
 
 
 class Estimate(NamedTuple):

@@ -46,7 +46,7 @@ def append(client: redis.Redis, events: Sequence[Event]) -> None:
 def export(
     client: redis.Redis, directory: Path, *, batch: int = 10_000, trim: bool = False
 ) -> ExportReport:
-    with LogExport(client, directory, batch_entries=batch) as run:
+    with LogExport(client, Path(directory), batch_entries=batch) as run:
         return run.run(trim=trim)
 
 
@@ -193,19 +193,19 @@ import itertools, os, signal, sys
 from pathlib import Path
 import redis
 from training.export import LogExport
-url, directory, fatal, trim = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "trim"
+url, directory, fatal, trim = sys.argv[1:]
 steps = itertools.count(1)
 def dying(real):
     def call(*arguments, **options):
-        if next(steps) == fatal:
+        if next(steps) == int(fatal):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments, **options)
     return call
 client = redis.Redis.from_url(url)
-with LogExport(client, directory, batch_entries=20) as run:
+with LogExport(client, Path(directory), batch_entries=20) as run:
     os.fsync, Path.replace = dying(os.fsync), dying(Path.replace)
     client.xtrim = dying(client.xtrim)
-    run.run(trim=trim)
+    run.run(trim=trim == "trim")
 """
 
 
@@ -214,7 +214,7 @@ def test_an_export_killed_again_and_again_ends_with_each_event_once(
     valkey_url: str, tmp_path: Path, trim: bool
 ) -> None:
     """SIGKILL at another step each time, new events in between; every row is there once."""
-    made = 0
+    made = killed = 0
     with redis.Redis.from_url(valkey_url) as client:
         for fatal in (1, 2, 3, 4, 5, 6, 8, 11, 14, 18, 23, 29, 35, 41):
             append(
@@ -240,8 +240,10 @@ def test_an_export_killed_again_and_again_ends_with_each_event_once(
                 check=False,
             )
             assert process.returncode in (0, -signal.SIGKILL)
+            killed += process.returncode != 0
         export(client, tmp_path, trim=trim)
         assert client.xlen("{rag}:decisions") == (0 if trim else 2 * made)
+    assert killed > 10
     expected = [f"decision-{number:06d}" for number in range(made)]
     for kind in ("decisions", "answers", "feedback"):
         assert sorted(rows(tmp_path, kind)) == expected

@@ -1,0 +1,1 @@
+"""One file per subcommand of `rag-policy`: options in, the answer printed; the work is elsewhere."""

@@ -1,0 +1,74 @@
+"""Options that several subcommands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from policies.errors import ObjectiveError
+from policies.objective import Objective, check_weights, resolve_objective
+from policies.settings import PolicySettings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON on standard output, for machines."
+)
+seed_option = click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of all randomness."
+)
+config_option = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="router.toml: its arms, objectives, exploration and encoder.",
+)
+
+
+def directory_option(name: str, **settings: Any) -> Callable[[Command], Command]:
+    """An option that names a directory."""
+    return click.option(name, type=click.Path(file_okay=False, path_type=Path), **settings)
+
+
+def files_option(name: str, **settings: Any) -> Callable[[Command], Command]:
+    """An option that names a file, and may be repeated."""
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option(name, type=kind, multiple=True, **settings)
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """An objective's weights, given as JSON.
+
+    Raises:
+        ObjectiveError: it isn't an object of finite numbers.
+    """
+    try:
+        weights = msgspec.json.decode(text, type=dict[str, float])
+    except msgspec.DecodeError as error:
+        raise ObjectiveError(
+            f'{text!r} is no objective: give a name, or JSON such as {{"quality": 1, '
+            f'"cost_usd": -20}} ({error})',
+            field="objective",
+        ) from error
+    check_weights(weights, frozenset())
+    return weights
+
+
+def resolve_objective_option(text: str | None, settings: PolicySettings) -> Objective:
+    """The objective an option names or spells out; the configured default without one.
+
+    Raises:
+        ObjectiveError: there is no such objective.
+    """
+    wanted = parse_weights(text) if text is not None and text.lstrip().startswith("{") else text
+    return resolve_objective(
+        wanted, settings.all_objectives(), (), default=settings.default_objective
+    )
+
+
+def require_one(**given: object) -> None:
+    """Exactly one of these options, or a usage error that says so."""
+    named = [f"--{name.replace('_', '-')}" for name in given]
+    if sum(bool(value) for value in given.values()) != 1:
+        raise click.UsageError(f"give exactly one of {' and '.join(named)}")
