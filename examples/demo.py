@@ -1,7 +1,8 @@
 """The loop closing, in about a minute: serve, decide, learn, prove, promote, serve better.
 
 Runs the project's own two commands against a service it starts on a free port, with an embedded
-store under .rag-router/demo. Traffic comes from a simulated support desk whose best policy is known.
+store under .rag-router/demo. Traffic comes from a simulated support desk whose best policy is
+known.
 """
 
 import json

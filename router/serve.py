@@ -14,10 +14,10 @@ import msgspec
 import redis
 import uvicorn
 from litestar import Litestar
-from policies.errors import SettingsError
-from policies.registries.redis_registry import RedisPolicyRegistry
 from uvicorn.supervisors import Multiprocess
 
+from policies.errors import SettingsError
+from policies.registries.redis_registry import RedisPolicyRegistry
 from router.app import create_app
 from router.embedded_store import EmbeddedStore
 from router.log.redis_store import RedisEventStore

@@ -16,7 +16,6 @@ from policies.settings import PolicySettings
 from policies.store_keys import DEFAULT_PREFIX
 from policies.strict_toml import decode_strictly, read_toml
 
-
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 

@@ -15,14 +15,25 @@ _WRONG_PLACE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirec
 
 
 class CommandFailed(click.ClickException):
-    """One line, and the exit status that goes with it."""
+    """The command ran and the answer is no, or the machine failed it: one line."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    exit_code = FAILED
+
+    def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"Error: {self.format_message()}", file=file, err=file is None)
+
+
+class WronglyUsed(CommandFailed):
+    """Wrong use: one line that says what to do."""
+
+    exit_code = WRONG_USE
+
+
+def _failure(status: int, message: str) -> CommandFailed:
+    return WronglyUsed(message) if status == WRONG_USE else CommandFailed(message)
 
 
 @contextmanager
@@ -31,13 +42,13 @@ def errors_as_exits() -> Iterator[None]:
     try:
         yield
     except TrainingError as error:
-        raise CommandFailed(str(error), error.exit_status) from error
+        raise _failure(error.exit_status, str(error)) from error
     except PolicyError as error:
         place = f"{error.field}: " if error.field else ""
-        raise CommandFailed(f"{place}{error}", WRONG_USE) from error
+        raise WronglyUsed(f"{place}{error}") from error
     except BrokenPipeError:
         raise  # click's own business: the reader of our output has left
     except OSError as error:
         status = WRONG_USE if isinstance(error, _WRONG_PLACE) else FAILED
         place = f"{error.filename}: " if error.filename else ""
-        raise CommandFailed(f"{place}{error.strerror or error}", status) from error
+        raise _failure(status, f"{place}{error.strerror or error}") from error

@@ -195,9 +195,7 @@ def _check_propensities(
     refuse(~((pscore > 0.0) & (pscore <= 1.0)), "propensity", "isn't within (0, 1]")
     logged = probabilities[np.arange(len(drawn)), drawn]
     refuse(np.abs(logged - pscore) > _ROUNDING, "propensity", "isn't the drawn arm's probability")
-    refuse(
-        np.abs(probabilities.sum(axis=1) - 1.0) > _ROUNDING, "probabilities", "don't sum to 1"
-    )
+    refuse(np.abs(probabilities.sum(axis=1) - 1.0) > _ROUNDING, "probabilities", "don't sum to 1")
 
 
 def _features(decisions: Any, source: Path) -> NDArray[np.float32]:

@@ -22,57 +22,59 @@ from training.errors import EmptyLogError, InputError
 
 Kind = Literal["decisions", "answers", "feedback"]
 
-DECISIONS: pa.Schema = pa.schema(
-    [
-        pa.field("decision_id", pa.string(), nullable=False),
-        pa.field("at", pa.float64(), nullable=False),
-        pa.field("arms", pa.list_(pa.string())),
-        pa.field("eligible", pa.list_(pa.string())),
-        pa.field("probabilities", pa.list_(pa.float64())),
-        pa.field("arm", pa.string()),
-        pa.field("propensity", pa.float64()),
-        pa.field("policy", pa.string()),
-        pa.field("policy_version", pa.string()),
-        pa.field("objective", pa.string()),
-        pa.field("weights", pa.map_(pa.string(), pa.float64())),
-        pa.field("expected", pa.map_(pa.string(), pa.list_(pa.float64()))),
-        pa.field("explored", pa.bool_()),
-        pa.field("explore", pa.bool_()),
-        pa.field("tenant", pa.string()),
-        pa.field("query", pa.string()),
-        pa.field("query_hash", pa.string()),
-        pa.field("features", pa.binary()),
-        pa.field("feature_version", pa.string()),
-        pa.field("rules", pa.list_(pa.string())),
-        pa.field("fallback", pa.string()),
-        pa.field("schema", pa.int32()),
-    ]
+
+def _schema(*fields: Any) -> pa.Schema:
+    return pa.schema(fields)
+
+
+DECISIONS = _schema(
+    pa.field("decision_id", pa.string(), nullable=False),
+    pa.field("at", pa.float64(), nullable=False),
+    pa.field("arms", pa.list_(pa.string())),
+    pa.field("eligible", pa.list_(pa.string())),
+    pa.field("probabilities", pa.list_(pa.float64())),
+    pa.field("arm", pa.string()),
+    pa.field("propensity", pa.float64()),
+    pa.field("policy", pa.string()),
+    pa.field("policy_version", pa.string()),
+    pa.field("objective", pa.string()),
+    pa.field("weights", pa.map_(pa.string(), pa.float64())),
+    pa.field("expected", pa.map_(pa.string(), pa.list_(pa.float64()))),
+    pa.field("explored", pa.bool_()),
+    pa.field("explore", pa.bool_()),
+    pa.field("tenant", pa.string()),
+    pa.field("query", pa.string()),
+    pa.field("query_hash", pa.string()),
+    pa.field("features", pa.binary()),
+    pa.field("feature_version", pa.string()),
+    pa.field("rules", pa.list_(pa.string())),
+    pa.field("fallback", pa.string()),
+    pa.field("schema", pa.int32()),
 )
-ANSWERS = pa.schema(
-    [
-        pa.field("decision_id", pa.string(), nullable=False),
-        pa.field("at", pa.float64(), nullable=False),
-        pa.field("executed_arm", pa.string()),
-        pa.field("metrics", pa.map_(pa.string(), pa.float64())),
-        pa.field("input_tokens", pa.int64()),
-        pa.field("output_tokens", pa.int64()),
-        pa.field("evidence", pa.list_(pa.struct([pa.field("id", pa.string()), pa.field("score", pa.float64())]))),
-        pa.field("error", pa.string()),
-        pa.field("schema", pa.int32()),
-    ]
+ANSWERS = _schema(
+    pa.field("decision_id", pa.string(), nullable=False),
+    pa.field("at", pa.float64(), nullable=False),
+    pa.field("executed_arm", pa.string()),
+    pa.field("metrics", pa.map_(pa.string(), pa.float64())),
+    pa.field("input_tokens", pa.int64()),
+    pa.field("output_tokens", pa.int64()),
+    pa.field(
+        "evidence",
+        pa.list_(pa.struct([pa.field("id", pa.string()), pa.field("score", pa.float64())])),
+    ),
+    pa.field("error", pa.string()),
+    pa.field("schema", pa.int32()),
 )
-FEEDBACK = pa.schema(
-    [
-        pa.field("feedback_id", pa.string(), nullable=False),
-        pa.field("decision_id", pa.string(), nullable=False),
-        pa.field("at", pa.float64(), nullable=False),
-        pa.field("metric", pa.string()),
-        pa.field("value", pa.float64()),
-        pa.field("source", pa.string()),
-        pa.field("comment", pa.string()),
-        pa.field("demonstration", pa.string()),
-        pa.field("schema", pa.int32()),
-    ]
+FEEDBACK = _schema(
+    pa.field("feedback_id", pa.string(), nullable=False),
+    pa.field("decision_id", pa.string(), nullable=False),
+    pa.field("at", pa.float64(), nullable=False),
+    pa.field("metric", pa.string()),
+    pa.field("value", pa.float64()),
+    pa.field("source", pa.string()),
+    pa.field("comment", pa.string()),
+    pa.field("demonstration", pa.string()),
+    pa.field("schema", pa.int32()),
 )
 SCHEMAS: dict[Kind, pa.Schema] = {
     "decisions": DECISIONS,

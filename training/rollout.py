@@ -24,7 +24,7 @@ class ReplicaSwap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def require_fit(policy: Policy, replicas: Sequence[ReplicaStatus]) -> None:
-    """Raise PolicyFitError, naming the replica, unless every running replica can serve the policy."""
+    """Raise PolicyFitError, naming the replica, unless every running one can serve the policy."""
     for replica in replicas:
         try:
             arm_columns(policy, replica.arms, replica.feature_version)

@@ -33,9 +33,7 @@ class Judged(NamedTuple):
     pscore: Floats
 
 
-def objective_weights(
-    rounds: LoggedRounds, objective: Mapping[str, float] | None
-) -> Floats:
+def objective_weights(rounds: LoggedRounds, objective: Mapping[str, float] | None) -> Floats:
     """(n, M) weights: each round's own, or one objective for all.
 
     Raises:
@@ -105,9 +103,7 @@ def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sa
     )
 
 
-def policy_utilities(
-    policy: Policy, rounds: LoggedRounds, weights: Floats
-) -> Floats:
+def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Floats:
     """(n, A) the policy's expected utilities under the rounds' weights, in the rounds' arm order.
 
     A metric that the policy doesn't know counts as 0, as it does in the service.

@@ -59,7 +59,7 @@ class PolicyRegistry(Protocol):
         """
 
     def rollback(self, *, by: str = "", note: str = "") -> Activation | None:
-        """Take back the last activation; the one before is active again, None for the built-in rules.
+        """Take back the last activation; the one before is active again, None for the rules.
 
         Raises RollbackError where nothing is active.
         """

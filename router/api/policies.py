@@ -56,7 +56,9 @@ class PolicyController(Controller):
         status_code=HTTP_200_OK,
         summary="Serve a stored policy on every replica",
     )
-    async def activate(self, version: FromPath[str], services: NamedDependency[Services]) -> Activated:
+    async def activate(
+        self, version: FromPath[str], services: NamedDependency[Services]
+    ) -> Activated:
         """Check that the policy fits, make it active, and swap to it here at once."""
         previous = await services.watcher.activate(version)
         return Activated(_reference(services.active.current), _reference(previous))

@@ -33,13 +33,17 @@ class RouteController(Controller):
     guards = (caller_guard,)
 
     @post(status_code=HTTP_200_OK, summary="Decide how to answer one query")
-    async def route(self, data: JSONBody[RouteRequest], services: NamedDependency[Services]) -> RouteResponse:
+    async def route(
+        self, data: JSONBody[RouteRequest], services: NamedDependency[Services]
+    ) -> RouteResponse:
         """Draw an arm by the serving policy, and log the draw with its propensity."""
         [decision] = await _decide([data], services, in_batch=False)
         return decision.response
 
     @post("/batch", status_code=HTTP_200_OK, summary="Decide on up to 256 queries")
-    async def route_batch(self, data: JSONBody[BatchRequest], services: NamedDependency[Services]) -> BatchResponse:
+    async def route_batch(
+        self, data: JSONBody[BatchRequest], services: NamedDependency[Services]
+    ) -> BatchResponse:
         """Decide on all of them by the same policy, or on none where one is wrong."""
         if not 1 <= len(data.requests) <= MAX_BATCH:
             raise BadRequestError(

@@ -56,7 +56,7 @@ class RedisEventStore:
 
         Args:
             client: a connection pool whose calls time out.
-            prefix: what every key begins with; it becomes the hash tag that keeps them in one cluster slot.
+            prefix: what every key begins with, as the hash tag that keeps them in one slot.
             index_ttl_s: how long after its last event a decision can be traced, and retries of its
                 events are recognised.
         """

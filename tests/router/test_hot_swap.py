@@ -56,8 +56,9 @@ class Load(threading.Thread):
                     continue
                 body = response.json()
                 best = max(body["arms"], key=lambda outlook: outlook["utility"])
-                version, total = body["policy"]["version"], sum(
-                    outlook["probability"] for outlook in body["arms"]
+                version, total = (
+                    body["policy"]["version"],
+                    sum(outlook["probability"] for outlook in body["arms"]),
                 )
                 self.served.append((time.monotonic(), version, best["arm"], total))
 

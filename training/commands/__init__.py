@@ -1,1 +1,1 @@
-"""One file per subcommand of `rag-policy`: options in, the answer printed; the work is elsewhere."""
+"""One file per subcommand of `rag-policy`: options in, the answer printed."""

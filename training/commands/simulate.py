@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from training.commands.options import json_option, resolve_objective_option
-from training.progress import progress
 
 from policies.settings import read_policy_settings
+from training.commands.options import json_option, resolve_objective_option
 from training.errors import InputError
 from training.outcomes import read_outcomes
+from training.progress import progress
 from training.simulation import World
 from training.simulation.client import RouterClient
 from training.simulation.recorded import RecordedWorld

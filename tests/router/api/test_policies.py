@@ -115,9 +115,7 @@ async def test_a_policy_that_does_not_fit_is_refused_and_the_incumbent_stays(
     incumbent = await served_version(service)
     artifact = always("retrieve", encoder, **misfit)  # type: ignore[arg-type]
     service.registry.publish(artifact)
-    response = await service.client.post(
-        f"/v1/policies/{artifact.version}/activate", headers=ADMIN
-    )
+    response = await service.client.post(f"/v1/policies/{artifact.version}/activate", headers=ADMIN)
     assert (response.status_code, response.json()["field"]) == (409, field)
     assert await served_version(service) == incumbent
     assert service.registry.active() is None
@@ -135,9 +133,10 @@ async def test_a_misfit_made_active_elsewhere_is_refused_and_said_so(
         assert body["active"] == artifact.version
         assert body["serving"]["name"] == "rules"
         assert "doesn't know the configured arms" in body["replicas"][0]["refused"]
-        assert b"rag_router_policy_refusals_total 1.0" in (
-            await service.client.get("/metrics")
-        ).content
+        assert (
+            b"rag_router_policy_refusals_total 1.0"
+            in (await service.client.get("/metrics")).content
+        )
 
 
 async def test_a_damaged_artifact_is_refused_and_the_incumbent_stays(
@@ -148,9 +147,7 @@ async def test_a_damaged_artifact_is_refused_and_the_incumbent_stays(
         artifact, tensors={**artifact.tensors, "intercepts": artifact.tensors["intercepts"] + 1}
     )
     service.registry.publish(damaged)
-    response = await service.client.post(
-        f"/v1/policies/{artifact.version}/activate", headers=ADMIN
-    )
+    response = await service.client.post(f"/v1/policies/{artifact.version}/activate", headers=ADMIN)
     assert response.status_code == 422
     assert "altered" in response.json()["detail"]
     listed = (await service.client.get("/v1/policies")).json()

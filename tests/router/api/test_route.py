@@ -171,7 +171,9 @@ async def test_a_batch_has_1_to_256_requests(service: Service, count: int) -> No
     assert (response.status_code, response.json()["field"]) == (400, "requests")
 
 
-@pytest.mark.parametrize("query", ["日本の首都はどこですか？", "🙂" * 50, "word " * 6000, "x" * 32_768])
+@pytest.mark.parametrize(
+    "query", ["日本の首都はどこですか？", "🙂" * 50, "word " * 6000, "x" * 32_768]
+)
 async def test_unusual_queries_are_decided(service: Service, query: str) -> None:
     response = await service.client.post("/v1/route", json={"query": query})
     assert response.status_code == 200
