@@ -1,9 +1,10 @@
 """The store that the service brings along: a real Valkey server, started and stopped with it.
 
-It listens on a unix socket in the data directory only, and keeps an append-only file there. Every
-write is in the operating system's hands before it is acknowledged, so killing the service or the
-store loses nothing; `fsync` says what a power failure may take: at most the last second or so with
-`everysec` (the default), nothing with `always`, at the price of one disk flush a batch.
+It listens on a unix socket in the data directory only, and keeps an append-only file there. `fsync`
+says when an acknowledged write is on the disk: with `always` (the default) before it is
+acknowledged, at the price of one disk flush for all writes that arrive together (measured: 4 ms
+for a lone feedback instead of 0.1, 20,000 batched decisions a second instead of 25,000); with
+`everysec` a power failure, or a killed store on a slow disk, may take the last two seconds.
 """
 
 import atexit
@@ -74,7 +75,7 @@ class EmbeddedStore:
         self,
         data: Path,
         *,
-        fsync: Literal["everysec", "always"] = "everysec",
+        fsync: Literal["always", "everysec"] = "always",
         start_timeout_s: float = 10.0,
     ) -> None:
         """Store the settings.
@@ -122,7 +123,7 @@ class EmbeddedStore:
         self.stop()
 
     def start(self) -> str:
-        """Start the server and return its URL once it takes commands; about 0.2 s.
+        """Start the server and return its URL once it takes commands; about 0.1 s.
 
         Raises:
             StoreInUseError: another service runs on the directory.
@@ -155,10 +156,10 @@ class EmbeddedStore:
             target=self._keep, args=(binary,), name="embedded-store", daemon=True
         )
         self._keeper.start()
+        atexit.register(self.stop)
         self._started.wait()
         self._raise_failure()
         _write_atomically(self.data / URL_FILE, f"{self.url}\n")
-        atexit.register(self.stop)
         return self.url
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -183,6 +184,7 @@ class EmbeddedStore:
 
     def _raise_failure(self) -> None:
         if self._failure is not None and self._keeper is not None:
+            atexit.unregister(self.stop)
             self._keeper.join()
             self._keeper = None
             self._release()

@@ -20,6 +20,9 @@ import redis
 Kind = Literal["valkey", "redis"]
 KINDS: tuple[Kind, ...] = ("valkey", "redis")
 
+# What is acknowledged survives SIGKILL: without `always` a write may wait for a flush under way.
+_DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+
 
 def wait_until(condition: Callable[[], object], *, timeout_s: float = 30.0) -> None:
     """Return once the condition holds; fail the test if it doesn't in time."""
@@ -66,7 +69,7 @@ class StoreServer:
         options = ["--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory)]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.binary, *options, "--appendonly", "yes", "--save", ""],
+                [self.binary, *options, *_DURABLE],
                 stdout=log,
                 stderr=log,
             )

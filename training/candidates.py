@@ -67,7 +67,7 @@ class Evidence(NamedTuple):
 
 
 def recipes(evidence: Evidence) -> tuple[Recipe, ...]:
-    """The candidates to fit, simplest first; residual ones where the incumbent tells queries apart."""
+    """What to fit, simplest first; residuals only where the incumbent tells queries apart."""
     kinds = ["learned", "residual"] if _tells_apart(evidence) else ["learned"]
     return (Recipe("context_free"), *(Recipe(kind, alpha) for kind in kinds for alpha in ALPHAS))
 
@@ -112,8 +112,8 @@ def _means(evidence: Evidence) -> Floats:
 
 
 def _ridge(evidence: Evidence, targets: Floats, alpha: float) -> Heads:
-    """Ridge regression of targets (n, A, M) on the features, each arm on the rows it may be taken."""
-    n, arms, metrics = targets.shape
+    """Ridge regression of targets (n, A, M), each arm on the rows where it could be taken."""
+    arms, metrics = targets.shape[1:]
     dimension = evidence.scaled.shape[1]
     coefficients, intercepts = np.zeros((arms, metrics, dimension)), np.zeros((arms, metrics))
     together = bool(evidence.usable.all())
@@ -131,8 +131,8 @@ def _ridge(evidence: Evidence, targets: Floats, alpha: float) -> Heads:
 
 def _distil(evidence: Evidence) -> Heads:
     """The incumbent's expectations as linear heads; zero where it expects nothing of a metric."""
-    known = ~np.isnan(evidence.expected).all(axis=(1, 2))
-    told = evidence.rows(known)
+    silent = np.isnan(evidence.expected).all(axis=(1, 2))
+    told = evidence.rows(np.flatnonzero(~silent))
     return _ridge(told, np.nan_to_num(told.expected), _DISTILLING_ALPHA)
 
 

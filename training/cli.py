@@ -62,3 +62,7 @@ def main() -> None:
                rag-policy evaluate --policy policy/ --logs logs/
                rag-policy promote --policy policy/ --logs logs/
     """
+
+
+if __name__ == "__main__":
+    main()

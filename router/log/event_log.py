@@ -29,6 +29,9 @@ _Result = TypeVar("_Result")
 # 2 kB each) before new ones are dropped, because a process killed for memory would lose them all.
 _LAST_RESORT = 200_000
 
+# So many waited-for appends are with the store at once; others wait without their time running.
+_APPENDS_AT_ONCE = 16
+
 
 class Appended(msgspec.Struct, frozen=True):
     """Where events that were waited for are safe, and how many of them weren't known before.
@@ -106,6 +109,9 @@ class EventLog:
         self._tally = LogCounters()
         self._queue = _Lane()
         self._overflow = _Lane()
+        self._appending = asyncio.Semaphore(_APPENDS_AT_ONCE)
+        self._to_spool: list[tuple[Sequence[bytes], asyncio.Future[bool]]] = []
+        self._spooling: asyncio.Task[None] | None = None
         self._replay_wanted = asyncio.Event()
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -152,10 +158,10 @@ class EventLog:
         if self._disk is None:
             raise StoreUnavailableError("the log isn't running: try again later")
         self._tally.recorded += len(events)
-        if self._tally.store_up:
-            new = await self._try_store(events)
-            if new is not None:
-                return Appended("stored", new)
+        async with self._appending:
+            new = await self._try_store(events) if self._tally.store_up else None
+        if new is not None:
+            return Appended("stored", new)
         if await self._try_spool(encoded):
             return Appended("spooled", None)
         raise StoreUnavailableError(
@@ -234,6 +240,8 @@ class EventLog:
                     await self._replay()
             except TimeoutError:
                 _log.warning("the log stops with %d bytes left to replay", self._spool.size_bytes)
+        if self._spooling is not None:
+            await self._spooling
         await self._on_disk(self._spool.close)
         self._disk.shutdown()
         self._disk, self._tasks = None, []
@@ -286,16 +294,30 @@ class EventLog:
         return new
 
     async def _try_spool(self, encoded: Sequence[bytes]) -> bool:
-        """Whether the events are on disk now."""
-        try:
-            await self._on_disk(self._spool.append, encoded)
-        except Exception as error:  # whatever it is, the events stay in memory and are tried again
-            self._tally.spool_failures += 1
-            _log.error("%d events couldn't be spooled: %r", len(encoded), error)
-            return False
-        self._tally.spooled += len(encoded)
-        self._replay_wanted.set()
-        return True
+        """Whether the events are on disk now; those who ask at one time share a disk flush."""
+        safe: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._to_spool.append((encoded, safe))
+        if self._spooling is None or self._spooling.done():
+            self._spooling = asyncio.create_task(self._spool_together(), name="log-spool")
+        return await safe
+
+    async def _spool_together(self) -> None:
+        while self._to_spool:
+            asked, self._to_spool = self._to_spool, []
+            payloads = [payload for encoded, _ in asked for payload in encoded]
+            try:
+                await self._on_disk(self._spool.append, payloads)
+            except Exception as error:  # whatever it is, who asked keeps the events
+                self._tally.spool_failures += 1
+                _log.error("%d events couldn't be spooled: %r", len(payloads), error)
+                is_safe = False
+            else:
+                self._tally.spooled += len(payloads)
+                self._replay_wanted.set()
+                is_safe = True
+            for _, safe in asked:
+                if not safe.done():
+                    safe.set_result(is_safe)
 
     def _encode(self, events: Sequence[Event]) -> list[bytes]:
         encoded = []

@@ -21,6 +21,7 @@ from tests.stores import StoreServer
 from training.errors import EmptyLogError, InputError
 from training.export import ExportBusyError, ExportReport, LogExport
 from training.log_files import read_log
+from training.store import connect
 
 DAY = 86_400.0
 
@@ -216,7 +217,7 @@ def test_an_export_killed_again_and_again_ends_with_each_event_once(
     """SIGKILL at another step each time, new events in between; every row is there once."""
     made = killed = 0
     with redis.Redis.from_url(valkey_url) as client:
-        for fatal in (1, 2, 3, 4, 5, 6, 8, 11, 14, 18, 23, 29, 35, 41):
+        for fatal in (1, 2, 3, 5, 8, 12, 17, 23, 30, 38):
             append(
                 client,
                 [
@@ -243,7 +244,7 @@ def test_an_export_killed_again_and_again_ends_with_each_event_once(
             killed += process.returncode != 0
         export(client, tmp_path, trim=trim)
         assert client.xlen("{rag}:decisions") == (0 if trim else 2 * made)
-    assert killed > 10
+    assert killed > 7
     expected = [f"decision-{number:06d}" for number in range(made)]
     for kind in ("decisions", "answers", "feedback"):
         assert sorted(rows(tmp_path, kind)) == expected
@@ -254,7 +255,7 @@ def test_a_store_killed_during_an_export_is_picked_up_again(
     valkey_server: StoreServer, tmp_path: Path
 ) -> None:
     """The run fails; the next one, on the restarted store, completes the log."""
-    with valkey_server.client() as client:
+    with connect(valkey_server.url) as client:
         append(client, [decision(number) for number in range(200)])
 
         def kill_midway(done: int) -> None:

@@ -26,15 +26,15 @@ config_option = click.option(
 )
 
 
-def directory_option(name: str, **settings: Any) -> Callable[[Command], Command]:
+def directory_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """An option that names a directory."""
-    return click.option(name, type=click.Path(file_okay=False, path_type=Path), **settings)
+    return click.option(*names, type=click.Path(file_okay=False, path_type=Path), **settings)
 
 
-def files_option(name: str, **settings: Any) -> Callable[[Command], Command]:
+def files_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """An option that names a file, and may be repeated."""
     kind = click.Path(dir_okay=False, path_type=Path)
-    return click.option(name, type=kind, multiple=True, **settings)
+    return click.option(*names, type=kind, multiple=True, **settings)
 
 
 def parse_weights(text: str) -> dict[str, float]:

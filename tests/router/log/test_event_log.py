@@ -150,6 +150,28 @@ async def test_an_append_says_where_its_events_are(log: EventLog, store: FaultyS
     await until(lambda: len(store.events) == 3)
 
 
+async def test_appends_in_an_outage_share_disk_flushes(
+    log: EventLog, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many at once cost few flushes, and each is replayed."""
+    store.fault = "down"
+    await log.append([feedback(0)])
+    flushes = 0
+    spool_append = Spool.append
+
+    def counting(self: Spool, payloads: Sequence[bytes]) -> None:
+        nonlocal flushes
+        flushes += 1
+        spool_append(self, payloads)
+
+    monkeypatch.setattr(Spool, "append", counting)
+    appended = await asyncio.gather(*(log.append([feedback(n)]) for n in range(1, 400)))
+    assert {result.where for result in appended} == {"spooled"}
+    assert flushes < 40
+    store.fault = None
+    await until(lambda: len(store.events) == 400)
+
+
 async def test_an_append_that_nothing_takes_is_refused(
     log: EventLog, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

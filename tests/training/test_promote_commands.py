@@ -1,0 +1,258 @@
+"""`promote`, `rollback` and `list` against real stores and replicas that report as the service does."""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from policies.arms import DEFAULT_ARMS, Arm
+from policies.artifact import write_artifact
+from policies.registries import ReplicaStatus
+from policies.registries.redis_registry import RedisPolicyRegistry
+from policies.rule_policy import RulePolicy
+from training.cli import main
+
+ARMS = [arm.name for arm in DEFAULT_ARMS]
+
+
+class Replica:
+    """A service's watcher in short: takes each generation as it comes, or refuses it, and reports."""
+
+    def __init__(self, url: str, name: str, *, arms: Sequence[str] = ARMS, broken: bool = False):
+        self.name = name
+        self._arms = list(arms)
+        self._broken = broken
+        self._client = redis.Redis.from_url(url)
+        self._registry = RedisPolicyRegistry(self._client)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def report(self, *, generation: int | None = None) -> None:
+        active = self._registry.active()
+        refused = "it is damaged" if self._broken and active is not None else None
+        status = ReplicaStatus(
+            replica=self.name,
+            version="rules" if active is None or refused else active.version,
+            generation=self._registry.generation() if generation is None else generation,
+            arms=self._arms,
+            feature_version="test-1",
+            at=0.0,
+            refused=refused,
+        )
+        self._registry.report_replica(status)
+
+    def start(self) -> None:
+        self.report()
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.01):
+            self.report()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._client.close()
+
+
+@pytest.fixture
+def replicas(valkey_url: str) -> Iterator[list[Replica]]:
+    """Two replicas on one store."""
+    running = [Replica(valkey_url, "one"), Replica(valkey_url, "two")]
+    for replica in running:
+        replica.start()
+    yield running
+    for replica in running:
+        replica.stop()
+
+
+@pytest.fixture
+def policies(tmp_path: Path) -> list[Path]:
+    """Two policies that fit the default arms."""
+    directories = []
+    for index in (1, 2):
+        arms = [Arm(arm.name, arm.route, {"quality": 0.1 * index}) for arm in DEFAULT_ARMS]
+        write_artifact(RulePolicy(arms).artifact(), tmp_path / f"policy-{index}")
+        directories.append(tmp_path / f"policy-{index}")
+    return directories
+
+
+def version_of(directory: Path) -> str:
+    return str(json.loads((directory / "manifest.json").read_text())["version"])
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def promote(url: str, directory: Path, *more: object) -> Result:
+    return run("promote", "--policy", directory, "--store", url, "--override", "a test", *more)
+
+
+def test_a_promotion_reaches_every_replica(
+    valkey_url: str, replicas: list[Replica], policies: list[Path]
+) -> None:
+    """The command waits for both and says how long each took."""
+    result = promote(valkey_url, policies[0])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"policy {version_of(policies[0])} is active\n"
+    assert "replica one serves it after" in result.stderr
+    assert "replica two serves it after" in result.stderr
+
+
+def test_an_override_is_recorded_with_who_and_why(
+    valkey_url: str, replicas: list[Replica], policies: list[Path]
+) -> None:
+    """In the activation, for everyone to read."""
+    result = promote(valkey_url, policies[0], "--by", "ann", "--json")
+    answer = json.loads(result.stdout)
+    assert answer["version"] == version_of(policies[0])
+    assert answer["activation"]["by"] == "ann"
+    assert answer["activation"]["note"] == "override: a test"
+    assert [swap["replica"] for swap in answer["replicas"]] == ["one", "two"]
+
+
+def test_a_rollback_restores_what_served_before(
+    valkey_url: str, replicas: list[Replica], policies: list[Path]
+) -> None:
+    """First the earlier policy, then the built-in rules, then there is nothing left."""
+    promote(valkey_url, policies[0])
+    promote(valkey_url, policies[1])
+    first = run("rollback", "--store", valkey_url)
+    assert (first.exit_code, first.stdout) == (
+        0,
+        f"policy {version_of(policies[0])} is active again\n",
+    )
+    second = run("rollback", "--store", valkey_url, "--json")
+    assert json.loads(second.stdout)["active"] is None
+    third = run("rollback", "--store", valkey_url)
+    assert third.exit_code == 1
+    assert third.stderr == ("Error: nothing to roll back to: the built-in rules serve already\n")
+
+
+def test_the_list_shows_policies_activations_and_replicas(
+    valkey_url: str, replicas: list[Replica], policies: list[Path]
+) -> None:
+    """For people and for machines."""
+    promote(valkey_url, policies[0])
+    promote(valkey_url, policies[1])
+    listing = json.loads(run("list", "--store", valkey_url, "--json").stdout)
+    versions = [version_of(directory) for directory in policies]
+    assert {policy["version"] for policy in listing["policies"]} == set(versions)
+    assert [activation["version"] for activation in listing["activations"]] == versions
+    assert listing["active"]["version"] == versions[1]
+    assert [replica["replica"] for replica in listing["replicas"]] == ["one", "two"]
+    shown = run("list", "--store", valkey_url)
+    assert shown.exit_code == 0
+    assert versions[0] in shown.stdout
+    assert "active" in shown.stdout
+
+
+def test_a_policy_that_doesnt_fit_a_replica_is_refused(
+    valkey_url: str, policies: list[Path]
+) -> None:
+    """Before anything changes, by the replica's name and the missing arm's."""
+    other = Replica(valkey_url, "other", arms=[*ARMS, "deep_search"])
+    other.start()
+    result = promote(valkey_url, policies[0])
+    other.stop()
+    assert result.exit_code == 1
+    assert "replica other can't serve it" in result.stderr
+    assert "deep_search" in result.stderr
+    assert json.loads(run("list", "--store", valkey_url, "--json").stdout)["generation"] == 0
+
+
+def test_a_replica_that_refuses_is_named_with_its_reason(
+    valkey_url: str, policies: list[Path]
+) -> None:
+    """The policy is active all the same, so the exit status says that not all is well."""
+    broken = Replica(valkey_url, "broken", broken=True)
+    broken.start()
+    result = promote(valkey_url, policies[0])
+    broken.stop()
+    assert result.exit_code == 1
+    assert "but not everywhere: broken keeps its incumbent: it is damaged" in result.stderr
+
+
+def test_a_replica_that_says_nothing_is_named(valkey_url: str, policies: list[Path]) -> None:
+    """After the wait that was asked for."""
+    silent = Replica(valkey_url, "silent")
+    silent.report(generation=0)
+    result = promote(valkey_url, policies[0], "--wait", "0.05")
+    silent.stop()
+    assert result.exit_code == 1
+    assert "silent didn't report within 0.05 s" in result.stderr
+
+
+def test_without_replicas_the_next_to_start_will_serve_it(
+    valkey_url: str, policies: list[Path]
+) -> None:
+    """Promoting before the first start is no error."""
+    result = promote(valkey_url, policies[0])
+    assert result.exit_code == 0
+    assert "no replica runs" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--policy", "{policy}"], "give --logs to judge the policy by, or --override"),
+        (["--policy", "{policy}", "--override", " "], "--override needs a reason"),
+        (["--policy", "missing", "--override", "x"], "no policy at missing"),
+        (["--policy", "{policy}", "--override", "x", "--store", "gone"], "no service runs on gone"),
+        (["--policy", "{policy}", "--override", "x", "--store", "ftp://x"], "is no store's URL"),
+        (["--override", "x"], "Missing option '--policy'"),
+        (["--policy", "{policy}", "--override", "x", "--wait", "-1"], "--wait"),
+    ],
+)
+def test_wrong_use_exits_with_2_and_one_line(
+    policies: list[Path], arguments: list[str], message: str
+) -> None:
+    """Naming what is wrong and what to do; never a traceback."""
+    result = run("promote", *(word.format(policy=policies[0]) for word in arguments))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_an_altered_policy_is_refused(valkey_url: str, policies: list[Path]) -> None:
+    """By its hash, before it gets near the store."""
+    manifest = policies[0] / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"rules"', '"ruled"', 1))
+    result = promote(valkey_url, policies[0])
+    assert result.exit_code == 2
+    assert "altered" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback", "list", "export"])
+def test_help_has_examples(command: str) -> None:
+    """And needs no store."""
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"rag-policy {command}" in result.stdout
+
+
+def test_export_says_what_it_wrote(valkey_url: str, tmp_path: Path) -> None:
+    """Rows by kind, as text or JSON; then that nothing is new."""
+    from tests.event_factory import decision, feedback
+    from tests.training.test_export import append
+
+    empty = run("export", "--from", valkey_url, "--to", tmp_path / "logs")
+    assert empty.exit_code == 2
+    assert "the store has never had a decision" in empty.stderr
+    with redis.Redis.from_url(valkey_url) as client:
+        append(client, [decision(1), feedback(1)])
+    first = run("export", "--from", valkey_url, "--to", tmp_path / "logs")
+    assert first.exit_code == 0
+    assert "1 decisions, 0 answers and 1 feedback written to" in first.stdout
+    again = run("export", "--from", valkey_url, "--to", tmp_path / "logs")
+    assert (again.exit_code, again.stdout[:11]) == (0, "nothing new")
+    report = json.loads(
+        run("export", "--from", valkey_url, "--to", tmp_path / "more", "--trim", "--json").stdout
+    )
+    assert (report["decisions"], report["trimmed"]) == (1, 2)
