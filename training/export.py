@@ -313,7 +313,9 @@ def _add(report: ExportReport, batch: _Batch, files: int) -> ExportReport:
 
 
 def _part_name(entries: Sequence[Entry]) -> str:
-    return f"export-{entries[0][0].decode()}_{entries[-1][0].decode()}"
+    """By its range of stream ids, padded so that names sort as the ids do."""
+    first, last = (_numbers(entry_id.decode()) for entry_id, _ in (entries[0], entries[-1]))
+    return f"export-{first[0]:013d}-{first[1]:06d}_{last[0]:013d}-{last[1]:06d}"
 
 
 def _numbers(entry_id: str) -> tuple[int, int]:

@@ -43,7 +43,7 @@ _LESS_IS_BETTER = frozenset({"cost_usd", "latency_s", "steps"})
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
-    """One condition of the gate; `more_rows` is None where more data alone can't be said to help."""
+    """One condition; `more_rows` is None where more data alone can't be said to help."""
 
     name: str
     passed: bool
@@ -54,8 +54,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's answer and the numbers behind it.
 
-    `candidate` and `incumbent` are values under the objective, `advantage` their paired difference,
-    each as (value, standard error, lower, upper) with 95 % bounds.
+    `candidate` and `incumbent` are values under the objective, `advantage` their paired difference.
     """
 
     promote: bool
@@ -219,7 +218,7 @@ class _Slice(NamedTuple):
 
 
 def _slices(on: OnRounds, rounds: LoggedRounds) -> Condition:
-    """No tenant may be significantly worse off: one-sided tests at 5 %, Holm's (1979) correction."""
+    """No tenant significantly worse: one-sided tests at 5 %, with Holm's (1979) correction."""
     differences = advantage_rounds(on.sample, on.incumbent)
     reported = np.isfinite(on.sample.pscore)
     slices = []

@@ -63,7 +63,8 @@ def join_rounds(
     _check_propensities(ids, drawn, pscore, probabilities, source)
     values, metrics, counted = _join_values(log, ids)
     expected_by, weights_by = _expected(decisions, names), _weights(decisions, n)
-    metrics = tuple(dict.fromkeys((*metrics, *expected_by, *weights_by)))
+    # A metric that is only weighed, never reported nor expected, counts as 0: it has no column.
+    metrics = tuple(dict.fromkeys((*metrics, *expected_by)))
     metrics = tuple(sorted(metrics, key=lambda name: name != "quality"))
     nothing = np.full(n, np.nan)
     rounds = LoggedRounds(

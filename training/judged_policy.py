@@ -1,7 +1,7 @@
 """A policy on logged rounds: its probabilities, and the samples that estimators take.
 
-The incumbent is what served: the logged probabilities, exploration included. The candidate is judged
-with the exploration that it would serve with, so both are compared as they would be met.
+The incumbent is what served: the logged probabilities, exploration included. The candidate is
+judged with the exploration that it would serve with, so both are compared as they would be met.
 """
 
 from typing import NamedTuple
@@ -67,9 +67,9 @@ def put_on_rounds(
     _check_fit(policy, rounds)
     if len(rounds) < MIN_ROUNDS:
         raise EmptyLogError(
-            f"{len(rounds)} logged decisions are left to judge policy {policy.version} on (explored "
-            f"ones after its training window); at least {MIN_ROUNDS} are needed: let the service "
-            "run on, export again, or train with a larger --holdout"
+            f"{len(rounds)} logged decisions are left to judge policy {policy.version} on "
+            f"(explored ones after its training window); at least {MIN_ROUNDS} are needed: let the "
+            "service run on and export again, or train with a larger --holdout"
         )
     scaled = fit_scale(rounds.features).apply(rounds.features)
     draws = draws_of(rounds, scaled)

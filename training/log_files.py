@@ -208,6 +208,11 @@ def read_log(directory: Path) -> Log:
     )
 
 
+def has_decisions(directory: Path) -> bool:
+    """Whether the log holds any decisions file."""
+    return any((directory / "decisions").glob("day=*/*.parquet"))
+
+
 def _read_kind(directory: Path, kind: Kind) -> pa.Table:
     files = sorted((directory / kind).glob("day=*/*.parquet"))
     tables = [read_parquet(path, SCHEMAS[kind], _NEEDED[kind]) for path in files]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from training.candidates import MIN_ARM_ROWS, Evidence, Recipe, fit_candidates, recipes
 from training.feature_scale import FeatureScale, fit_scale
 from training.folds import Ints, group_numbers, grouped_folds
-from training.heads import Heads
+from training.heads import Heads, arm_means
 from training.ope import standard_error
 from training.pseudo_outcomes import (
     OneDraw,
@@ -143,9 +143,7 @@ class _Work:
     def evidence(self, gamma: Floats) -> Evidence:
         """Everything but a fold, or everything."""
         observed = self.rounds.observed
-        prior = np.nanmean(
-            np.where(np.isnan(self.rounds.expected), 0.0, self.rounds.expected), axis=0
-        )
+        prior = arm_means(self.rounds.expected, np.zeros(len(observed)))
         gamma = np.where(observed, gamma, prior)
         signs = np.where(self.weights.mean(axis=0) < 0.0, -1.0, 1.0)
         return Evidence(

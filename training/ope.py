@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,7 +60,7 @@ class Sample(NamedTuple):
         return np.asarray(np.einsum("na,na->n", self.action_dist, self.estimated_rewards))
 
 
-class Estimate(NamedTuple):
+class Estimate(msgspec.Struct, frozen=True):
     """A policy's value with its standard error and 95 % interval; without them for DM."""
 
     value: float

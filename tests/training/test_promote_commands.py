@@ -1,10 +1,12 @@
-"""`promote`, `rollback` and `list` against real stores and replicas that report as the service does."""
+"""`promote`, `rollback` and `list` against a real store and replicas that report like services."""
 
 import json
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 import redis
 from click.testing import CliRunner, Result
@@ -14,13 +16,15 @@ from policies.artifact import write_artifact
 from policies.registries import ReplicaStatus
 from policies.registries.redis_registry import RedisPolicyRegistry
 from policies.rule_policy import RulePolicy
+from tests.event_factory import NOON, decision, feedback
 from training.cli import main
+from training.log_files import decisions_table, feedback_table, write_part
 
 ARMS = [arm.name for arm in DEFAULT_ARMS]
 
 
 class Replica:
-    """A service's watcher in short: takes each generation as it comes, or refuses it, and reports."""
+    """A service's watcher in short: takes each generation, or refuses it, and reports."""
 
     def __init__(self, url: str, name: str, *, arms: Sequence[str] = ARMS, broken: bool = False):
         self.name = name
@@ -90,6 +94,38 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+def write_log(directory: Path, rounds: int) -> None:
+    """A log of uniform draws between two arms, where `retrieve` is right and `finetuned` wrong."""
+    draws = np.random.default_rng(0)
+    decisions, values = [], []
+    for number in range(rounds):
+        arm = ("finetuned", "retrieve")[int(draws.integers(2))]
+        features = draws.normal(size=32).astype("<f2").tobytes()
+        made = msgspec.structs.replace(
+            decision(number, at=NOON + number),
+            arm=arm,
+            propensity=0.5,
+            probabilities=[0.5, 0.5, 0.0],
+            weights={"quality": 1.0},
+            features=features,
+            query_hash=f"{number:016x}",
+        )
+        decisions.append(made)
+        right = draws.random() < (0.9 if arm == "retrieve" else 0.2)
+        values.append(feedback(number, at=NOON + number, value=float(right)))
+    write_part(decisions_table(decisions), directory, "decisions", "made")
+    write_part(feedback_table(values), directory, "feedback", "made")
+
+
+def write_policy(directory: Path, retrieve: float) -> None:
+    """A policy that expects the same of every query, of `retrieve` as much as this."""
+    arms = [
+        Arm(arm.name, None, {"quality": retrieve if arm.name == "retrieve" else 0.2})
+        for arm in DEFAULT_ARMS
+    ]
+    write_artifact(RulePolicy(arms).artifact(), directory)
+
+
 def promote(url: str, directory: Path, *more: object) -> Result:
     return run("promote", "--policy", directory, "--store", url, "--override", "a test", *more)
 
@@ -103,6 +139,53 @@ def test_a_promotion_reaches_every_replica(
     assert result.stdout == f"policy {version_of(policies[0])} is active\n"
     assert "replica one serves it after" in result.stderr
     assert "replica two serves it after" in result.stderr
+
+
+def test_a_policy_proven_better_is_promoted(
+    valkey_url: str, replicas: list[Replica], tmp_path: Path
+) -> None:
+    """The verdict's conditions are shown, and part of the JSON answer."""
+    write_log(tmp_path / "logs", 4_000)
+    write_policy(tmp_path / "good", 0.9)
+    arguments = ["--policy", tmp_path / "good", "--logs", tmp_path / "logs", "--store", valkey_url]
+    result = run("promote", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["verdict"]["promote"] is True
+    assert answer["activation"]["note"] == ""
+    assert "passed  advantage" in result.stderr
+
+
+def test_a_policy_not_proven_better_is_refused_by_condition(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    """Each failed condition is named; nothing changes; an override still promotes it."""
+    write_log(tmp_path / "logs", 1_500)
+    write_policy(tmp_path / "bad", 0.0)
+    arguments = ["--policy", tmp_path / "bad", "--logs", tmp_path / "logs", "--store", valkey_url]
+    result = run("promote", *arguments, "--objective", '{"quality": 1}')
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: not promoted: advantage: -0.")
+    assert "guardrail quality: -0." in last
+    assert json.loads(run("list", "--store", valkey_url, "--json").stdout)["active"] is None
+    overridden = run("promote", *arguments, "--override", "on purpose")
+    assert overridden.exit_code == 0
+    assert "FAILED  advantage" in overridden.stderr
+    assert "the gate is overridden: on purpose" in overridden.stderr
+
+
+def test_a_log_too_small_to_judge_by_says_so(valkey_url: str, tmp_path: Path) -> None:
+    """With about how much more is needed."""
+    write_log(tmp_path / "logs", 10)
+    write_policy(tmp_path / "good", 0.9)
+    arguments = ["--policy", tmp_path / "good", "--logs", tmp_path / "logs", "--store", valkey_url]
+    result = run("promote", *arguments)
+    assert result.exit_code == 1
+    assert "unseen rounds" in result.stderr
+    missing = run("promote", *arguments[:3], tmp_path / "nowhere", "--store", valkey_url)
+    assert missing.exit_code == 2
+    assert "no such log directory" in missing.stderr
 
 
 def test_an_override_is_recorded_with_who_and_why(
@@ -239,7 +322,6 @@ def test_help_has_examples(command: str) -> None:
 
 def test_export_says_what_it_wrote(valkey_url: str, tmp_path: Path) -> None:
     """Rows by kind, as text or JSON; then that nothing is new."""
-    from tests.event_factory import decision, feedback
     from tests.training.test_export import append
 
     empty = run("export", "--from", valkey_url, "--to", tmp_path / "logs")

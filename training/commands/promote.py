@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from policies.artifact import Manifest, read_artifact
 from policies.errors import PolicyFitError, RollbackError
 from policies.loading import load_policy
+from policies.policy import Policy
 from policies.registries import Activation, PolicyRegistry, ReplicaStatus
 from policies.registries.redis_registry import RedisPolicyRegistry
 from policies.settings import read_policy_settings
@@ -25,9 +26,12 @@ from training.commands.options import (
     resolve_objective_option,
 )
 from training.errors import FailedOutcome
-from training.progress import note
+from training.progress import note, progress
 from training.rollout import ReplicaSwap, require_fit, wait_for_replicas
 from training.store import DEFAULT_LOCATION, connect, store_errors
+
+if TYPE_CHECKING:  # it takes scikit-learn, which only judging needs
+    from training.gate import Verdict
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,7 +42,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     activation: Activation
     overridden: str | None
-    verdict: Any
+    verdict: "Verdict | None"
     replicas: list[ReplicaSwap]
 
 
@@ -88,7 +92,7 @@ wait_option = click.option(
 @click.command()
 @directory_option("--policy", "directory", required=True, help="The policy to promote.")
 @directory_option("--logs", help="The exported log to judge it by; needed unless overridden.")
-@click.option("--objective", help="A name, or weights as JSON.  [default: the configured one]")
+@click.option("--objective", help="A name, or weights as JSON.  [default: as each decision had it]")
 @config_option
 @store_options
 @by_option
@@ -129,9 +133,8 @@ def promote(
             require_fit(policy, replicas)
         except PolicyFitError as error:
             raise FailedOutcome(f"not promoted: {error}") from error
-        verdict = None
-        if logs is not None:
-            verdict = _judge(policy, logs, objective, config)
+        verdict = None if logs is None else _judge(policy, logs, objective, config)
+        if verdict is not None:
             _require_passed(verdict, override)
         registry.publish(artifact)
         activation = registry.activate(
@@ -198,6 +201,33 @@ def list_policies(location: str, prefix: str, as_json: bool) -> None:
         click.echo(msgspec.json.encode(listing))
     else:
         _show(listing)
+
+
+def _judge(policy: Policy, logs: Path, objective: str | None, config: Path | None) -> "Verdict":
+    from training.gate import judge
+    from training.join import join_rounds
+    from training.log_files import read_log
+
+    settings = read_policy_settings(config)
+    weights = None if objective is None else resolve_objective_option(objective, settings).weights
+    with progress("judging"):
+        rounds = join_rounds(
+            read_log(logs),
+            source=logs,
+            arms=policy.arms,
+            feature_version=policy.feature_version or None,
+        )
+        return judge(rounds, policy, weights, settings.exploration)
+
+
+def _require_passed(verdict: "Verdict", override: str | None) -> None:
+    for condition in verdict.conditions:
+        note(f"{'passed' if condition.passed else 'FAILED'}  {condition.name}: {condition.detail}")
+    if verdict.promote:
+        return
+    if override is None:
+        raise FailedOutcome(f"not promoted: {'; '.join(verdict.refusals())}")
+    note(f"the gate is overridden: {override}")
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def test_wrong_use_exits_with_2(arguments: list[str]) -> None:
     [
         ("distill", "model2vec.distill", "distill"),
         ("export", "sentence_transformers", "encoders"),
-        ("export", "onnxscript", "encoders"),
+        pytest.param("export", "onnxscript", "encoders", marks=pytest.mark.encoders),
     ],
 )
 def test_a_missing_library_names_its_extra(

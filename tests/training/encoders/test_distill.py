@@ -66,12 +66,15 @@ def test_shipped_vectors_equal_sentence_transformers_on_the_same_weights() -> No
 @pytest.mark.slow
 @pytest.mark.usefixtures("library")
 def test_the_shipped_encoder_is_distilled_from_minilm(minilm: Path, tmp_path: Path) -> None:
-    """Distilled again, the encoder is the shipped one; another machine may round differently."""
+    """Distilled again, every two texts are as similar as in the shipped encoder.
+
+    Similarities, not vectors: the sign of a principal component is the linear algebra's choice.
+    """
     source = "sentence-transformers/all-MiniLM-L6-v2"
     again = distill(str(minilm), tmp_path / "again", 256, name="minilm-l6-v2-256", source=source)
     rows = StaticEncoder.load(again.directory).encode(TEXTS)
-    cosines = (rows * load_encoder().encode(TEXTS)).sum(axis=1)
-    assert cosines[rows.any(axis=1)].min() > 0.9999
+    shipped_rows = load_encoder().encode(TEXTS)
+    np.testing.assert_allclose(rows @ rows.T, shipped_rows @ shipped_rows.T, atol=2e-3)
     record = json.loads((again.directory / "provenance.json").read_text())
     shipped = json.loads((SHIPPED / "provenance.json").read_text())
     assert record["source"] == shipped["source"]

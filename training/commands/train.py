@@ -1,0 +1,182 @@
+"""`rag-policy train`: a policy from logged decisions, from outcomes, or from both."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from training.commands.options import (
+    config_option,
+    directory_option,
+    files_option,
+    json_option,
+    resolve_objective_option,
+    seed_option,
+)
+
+if TYPE_CHECKING:
+    from policies.linear_policy import LinearPolicy
+    from policies.settings import PolicySettings
+    from training.warm_start import WarmStart
+
+
+@click.command()
+@directory_option("--logs", help="A log directory, as export and replay write it.")
+@files_option("--outcomes", help="A .jsonl or .jsonl.gz table; may be repeated.")
+@click.option("--split", help="Only this split of the outcomes.")
+@directory_option("--to", required=True, help="The policy's directory; one there is replaced.")
+@seed_option
+@click.option(
+    "--holdout",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0.0, 1.0, max_open=True),
+    help="Share of the log, the latest, left for evaluate and promote.",
+)
+@click.option(
+    "--objective",
+    help="Name or JSON, by which candidates are compared on logs.  [default: each request's own]",
+)
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    type=click.Choice(["local"]),
+    help="Where the work is done.",
+)
+@config_option
+@json_option
+def command(
+    logs: Path | None,
+    outcomes: tuple[Path, ...],
+    split: str | None,
+    to: Path,
+    seed: int,
+    holdout: float,
+    objective: str | None,
+    engine: str,  # noqa: ARG001 - one engine so far
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Train a policy from logs or from outcomes, or from logs with outcomes as a warm start.
+
+    From logs, candidates learn from cross-fitted doubly robust pseudo-outcomes of the earlier
+    decisions and the simplest one within a standard error of the best is kept; the latest share of
+    the log is left for judging it. The objective isn't part of a policy: it arrives with a request.
+
+    \b
+    Examples:
+      rag-policy train --logs logs/ --to policy/
+      rag-policy train --outcomes table.jsonl.gz --split train --to policy/
+      rag-policy train --logs logs/ --outcomes table.jsonl.gz --to policy/ --seed 7 --json
+    """
+    from policies.artifact import write_artifact
+    from policies.settings import read_policy_settings
+
+    if logs is None and not outcomes:
+        raise click.UsageError("give --logs, --outcomes or both")
+    if split is not None and not outcomes:
+        raise click.UsageError("--split needs --outcomes")
+    settings = read_policy_settings(config)
+    weights = None if objective is None else resolve_objective_option(objective, settings).weights
+    warm = _outcomes(outcomes, split, settings) if outcomes else None
+    source: dict[str, object] = {"outcomes": [str(path.resolve()) for path in outcomes]}
+    source["split"] = split
+    if logs is None:
+        assert warm is not None
+        policy = _from_outcomes(warm, seed, {"source": "outcomes", **source})
+    else:
+        policy = _from_logs(logs, warm, holdout, weights, seed, source)
+    write_artifact(policy.artifact(), to)
+    _report(policy, to, as_json)
+
+
+def _outcomes(
+    outcomes: tuple[Path, ...], split: str | None, settings: "PolicySettings"
+) -> "WarmStart":
+    from training.outcomes import read_outcomes
+    from training.progress import progress
+    from training.query_features import query_features
+    from training.warm_start import warm_start_of
+
+    with progress("reading outcomes") as advance:
+        table = read_outcomes(outcomes, split=split, advance=advance)
+    with progress("computing features", total=len(table)) as advance:
+        features = query_features(table.queries, settings.encoder, advance=advance)
+    return warm_start_of(table, features)
+
+
+def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "LinearPolicy":
+    from training.progress import progress
+    from training.trained_policy import train_on_outcomes
+
+    with progress("fitting reward models", total=len(warm.metrics)) as advance:
+        return train_on_outcomes(warm, seed=seed, source=source, advance=advance)
+
+
+def _from_logs(
+    logs: Path,
+    outcomes: "WarmStart | None",
+    holdout: float,
+    weights: dict[str, float] | None,
+    seed: int,
+    source: dict[str, object],
+) -> "LinearPolicy":
+    from training.errors import InputError
+    from training.join import join_rounds
+    from training.log_files import has_decisions, read_log
+    from training.log_fit import STEPS
+    from training.progress import progress
+    from training.trained_policy import log_hash, train_on_rounds
+    from training.warm_start import read_warm_start
+
+    imported = read_warm_start(logs) if logs.is_dir() else None
+    if outcomes is not None and imported is not None:
+        raise InputError(
+            f"has imported outcomes already: leave --outcomes out, or delete {logs / 'outcomes'}",
+            path=logs,
+        )
+    warm = outcomes or imported
+    source = {"source": "logs", "logs": str(logs.resolve()), **source}
+    if warm is not None and not has_decisions(logs):
+        return _from_outcomes(warm, seed, source)
+    with progress("reading the log"):
+        rounds = join_rounds(read_log(logs), source=logs)
+    if warm is not None and warm.feature_version != rounds.feature_version:
+        raise InputError(
+            f"was logged with features {rounds.feature_version}, the outcomes have "
+            f"{warm.feature_version}: name the log's encoder in --config",
+            path=logs,
+        )
+    source["sha256"] = log_hash(rounds.decision_ids.tolist(), rounds.values)
+    with progress("fitting and choosing candidates", total=STEPS) as advance:
+        return train_on_rounds(
+            rounds,
+            holdout=holdout,
+            objective=weights,
+            seed=seed,
+            source=source,
+            warm=warm,
+            parent=str(rounds.policy_versions[-1]) or None,
+            advance=advance,
+        )
+
+
+def _report(policy: "LinearPolicy", to: Path, as_json: bool) -> None:
+    import msgspec
+
+    manifest = policy.artifact().manifest
+    if as_json:
+        click.echo(msgspec.json.encode({"policy": str(to), **msgspec.structs.asdict(manifest)}))
+        return
+    from rich.console import Console
+
+    from training.training_table import training_table
+
+    console = Console()
+    console.print(training_table(manifest))
+    console.print(
+        f"policy {manifest.version} ({manifest.name}) in {to}: "
+        f"{manifest.training['rows']:,} rows, arms {', '.join(manifest.arms)}, "
+        f"metrics {', '.join(manifest.metrics)}"
+    )

@@ -1,0 +1,55 @@
+"""What training found, as a table for people."""
+
+from rich.table import Table
+
+from policies.artifact import Manifest
+
+
+def training_table(manifest: Manifest) -> Table:
+    """The candidates of a policy learned from logs, or the heads of one learned from outcomes."""
+    if "candidates" in manifest.evaluation:
+        return _candidates(manifest)
+    return _heads(manifest)
+
+
+def _candidates(manifest: Manifest) -> Table:
+    evaluation = manifest.evaluation
+    table = Table(
+        title="Cross-fitted doubly robust advantage over the incumbent "
+        f"({evaluation['incumbent_value']:.4f}) on {manifest.training['rows']:,} training rounds"
+    )
+    table.add_column("candidate")
+    table.add_column("advantage", justify="right")
+    table.add_column("± s.e.", justify="right")
+    table.add_column("takes")
+    fixed = [{**row, "name": f"always {row['name']}"} for row in evaluation["fixed_arms"]]
+    for row in (*fixed, *evaluation["candidates"]):
+        chosen = row["name"] == manifest.name
+        share = ", ".join(
+            f"{arm} {part:.0%}" for arm, part in row["share"].items() if part >= 0.005
+        )
+        table.add_row(
+            f"{row['name']}{'  ← chosen' if chosen else ''}",
+            f"{row['advantage']:+.4f}",
+            f"{row['standard_error']:.4f}",
+            share,
+            style="bold" if chosen else None,
+        )
+    return table
+
+
+def _heads(manifest: Manifest) -> Table:
+    table = Table(title="Reward models: loss out of fold, lower is better")
+    for column in ("arm", "metric", "rows", "model", "arm's mean", "regularisation"):
+        table.add_column(column, justify="left" if column in ("arm", "metric") else "right")
+    for score in manifest.evaluation.get("cross_fitted", ()):
+        kept = score["regularisation"]
+        table.add_row(
+            score["arm"],
+            score["metric"],
+            f"{score['rows']:,}",
+            f"{score['loss']:.4f}",
+            f"{score['mean_loss']:.4f}",
+            "the mean is kept" if kept is None else f"{kept:g}",
+        )
+    return table
