@@ -20,6 +20,7 @@ _LOGGER = logging.getLogger(__name__)
 # msgspec says where it stopped as "... - at `$.requests[0].query`", and names unknown fields.
 _PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`")
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]+)`")
+_MISSING_BODY = "required field `data`"  # the framework's name for the body
 _MISSING_FIELD = re.compile(r"required field `([^`]+)`")
 
 
@@ -61,6 +62,8 @@ def from_validation(_: Request[Any, Any, Any], error: ValidationException) -> Re
     raw = error.extra if isinstance(error.extra, list) else []
     cause = str(error.__cause__ or "")
     message = cause or "; ".join(str(item.get("message", item)) for item in raw) or error.detail
+    if _MISSING_BODY in message:
+        return problem_response(400, "bad-request", "the request has no body: send JSON")
     return problem_response(400, "bad-request", message, field=field_of(message))
 
 

@@ -34,7 +34,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, data: Path)
         PolicyError: the store, the encoder or a named secret can't be had.
         SystemExit: the address is taken, or the application can't start; the log says why.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _store(settings, data) as settings_with_store:
         if workers > 1:
             _collect_metrics_of_workers(data)

@@ -17,6 +17,7 @@ from training.folds import grouped_folds
 from training.ope import Sample
 from training.pseudo_outcomes import choose_alphas, draws_of, out_of_fold
 from training.rounds import Floats, LoggedRounds
+from training.threads import one_thread
 from training.utility import judge_rounds, policy_utilities, sample_of
 
 _FOLDS = 5
@@ -74,7 +75,8 @@ def put_on_rounds(
     scaled = fit_scale(rounds.features).apply(rounds.features)
     draws = draws_of(rounds, scaled)
     folds = grouped_folds(rounds.groups, _FOLDS, seed)
-    predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
+    with one_thread():
+        predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
     utilities = policy_utilities(policy, rounds, weights)
     probabilities = arm_probabilities(utilities, rounds.eligible, exploration)
     samples = {}

@@ -155,7 +155,8 @@ def passes(rows: int, n: int, seed: int) -> list[int]:
     """n row numbers: random permutations of all rows, one after the other."""
     rng = np.random.default_rng(seed)
     count = -(-n // rows)
-    return np.concatenate([rng.permutation(rows) for _ in range(count)])[:n].tolist()
+    order = np.concatenate([rng.permutation(rows) for _ in range(count)])
+    return [int(row) for row in order[:n]]
 
 
 def seeded_id(seed: int, index: int, at: float) -> str:

@@ -5,7 +5,7 @@ others ridge regression. One regularisation per metric is chosen by cross-fitted
 a head that doesn't beat its arm's mean on rows it hasn't seen keeps the mean alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +83,45 @@ def fit_heads(
             scores.append(_score(arm, metric, losses[a], chosen, model.grid if worth else None))
         advance(1)
     return FittedHeads(Heads(coefficients, intercepts, links), scores)
+
+
+class Regularisation(NamedTuple):
+    """Settings by arm and metric, as `fit_heads` chose them (None keeps the mean), and what to use
+    for a head that they don't name.
+    """
+
+    chosen: Mapping[str, Mapping[str, float | None]]
+    default_c: float
+    default_alpha: float
+
+    def of(self, arm: str, metric: str, link: int) -> float | None:
+        """One head's setting."""
+        default = self.default_c if link == LOGISTIC else self.default_alpha
+        return self.chosen.get(arm, {}).get(metric, default)
+
+
+def refit_heads(
+    scaled: Floats,
+    values: Floats,
+    arms: Sequence[str],
+    metrics: Sequence[str],
+    settings: Regularisation,
+) -> Heads:
+    """Fit every head with a setting chosen before; shapes as for `fit_heads`."""
+    shape = (len(arms), len(metrics))
+    coefficients = np.zeros((*shape, scaled.shape[1]))
+    intercepts = np.zeros(shape)
+    links = np.array([_link(values[:, :, m], metrics[m]) for m in range(shape[1])], dtype=np.int8)
+    for m, metric in enumerate(metrics):
+        model = _Logistic() if links[m] == LOGISTIC else _Linear(values[:, :, m])
+        for a, arm in enumerate(arms):
+            known = ~np.isnan(values[:, a, m])
+            y = values[known, a, m]
+            intercepts[a, m] = model.constant(y) if known.any() else model.unknown
+            setting = settings.of(arm, metric, int(links[m]))
+            if setting is not None and len(y) >= MIN_HEAD_ROWS and np.ptp(y) > 0.0:
+                coefficients[a, m], intercepts[a, m] = model.fit(scaled[known], y, setting)
+    return Heads(coefficients, intercepts, links)
 
 
 def _link(values: Floats, metric: str) -> int:

@@ -18,6 +18,7 @@ from training.heads import linear_policy
 from training.log_fit import FOLDS, LogFit, WarmRows, fit_from_rounds
 from training.reward_models import ALPHA_GRID, C_GRID, FittedHeads, fit_heads
 from training.rounds import Floats, LoggedRounds
+from training.threads import one_thread
 from training.utility import objective_weights
 from training.warm_start import WarmStart, aligned_values
 
@@ -48,9 +49,9 @@ def train_on_outcomes(
         raise EmptyLogError(f"{n} rows are too few to train on; give at least {MIN_ROWS}")
     scale = fit_scale(rows.features)
     folds = grouped_folds(group_numbers(rows.query_hashes), FOLDS, seed)
-    fitted = fit_heads(
-        scale.apply(rows.features), rows.values, folds, rows.arms, rows.metrics, advance=advance
-    )
+    scaled = scale.apply(rows.features)
+    with one_thread():
+        fitted = fit_heads(scaled, rows.values, folds, rows.arms, rows.metrics, advance=advance)
     manifest = Manifest(
         kind=LinearPolicy.kind,
         name="full-information heads",
@@ -126,13 +127,11 @@ def train_on_rounds(
             "let the service explore, and export again"
         )
     mine, until = split_by_time(explored, holdout)
-    fit = fit_from_rounds(
-        mine,
-        objective_weights(mine, objective),
-        seed=seed,
-        warm=_warm_rows(warm, rounds),
-        advance=advance,
-    )
+    weights = objective_weights(mine, objective)
+    with one_thread():
+        fit = fit_from_rounds(
+            mine, weights, seed=seed, warm=_warm_rows(warm, rounds), advance=advance
+        )
     manifest = Manifest(
         kind=LinearPolicy.kind,
         name=fit.chosen.name,

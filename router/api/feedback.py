@@ -39,7 +39,7 @@ class FeedbackController(Controller):
         data: JSONBody[Feedback | list[Feedback]],
         services: NamedDependency[Services],
         idempotency_key: Annotated[
-            str | None, HeaderParameter(name="Idempotency-Key", max_length=256)
+            str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=256)
         ] = None,
     ) -> FeedbackReceipt:
         """Append one value, or a list; a retry with the same Idempotency-Key adds nothing."""

@@ -9,7 +9,6 @@ arrived.
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
@@ -18,9 +17,13 @@ import msgspec
 
 from policies.errors import EventError
 from policies.events import Event, decode_event, encode_event
+from router.log.counters import LogCounters
 from router.log.errors import LogError, StoreUnavailableError
+from router.log.lane import Lane
 from router.log.spool import Spool
 from router.log.store import EventStore, Trace
+
+__all__ = ["Appended", "EventLog", "LogCounters"]
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -41,31 +44,6 @@ class Appended(msgspec.Struct, frozen=True):
 
     where: Literal["stored", "spooled"]
     new: int | None
-
-
-class LogCounters(msgspec.Struct, kw_only=True):
-    """What the log has done since it started, and how it stands.
-
-    Counts of events: `recorded` (taken in), `stored` (new in the store, replayed ones included),
-    `duplicates` (the store had them already), `spooled` (written to disk), `replayed` (sent from
-    disk to the store), `overflowed` (found the queue full and went to disk), `lost` (not encodable,
-    or past the last resort's bound). Others: `store_failures`, `spool_failures` (calls that
-    failed), `damaged` (spool segments that a crash tore or the disk altered).
-    """
-
-    recorded: int = 0
-    stored: int = 0
-    duplicates: int = 0
-    spooled: int = 0
-    replayed: int = 0
-    overflowed: int = 0
-    lost: int = 0
-    store_failures: int = 0
-    spool_failures: int = 0
-    damaged: int = 0
-    queue_depth: int = 0
-    spool_bytes: int = 0
-    store_up: bool = False
 
 
 class EventLog:
@@ -107,8 +85,8 @@ class EventLog:
         self._longest_pause = longest_pause_s
         self._adopt_every = adopt_every_s
         self._tally = LogCounters()
-        self._queue = _Lane()
-        self._overflow = _Lane()
+        self._queue = Lane()
+        self._overflow = Lane()
         self._appending = asyncio.Semaphore(_APPENDS_AT_ONCE)
         self._to_spool: list[tuple[Sequence[bytes], asyncio.Future[bool]]] = []
         self._spooling: asyncio.Task[None] | None = None
@@ -151,18 +129,18 @@ class EventLog:
         """Return once the events are stored, or safe on disk.
 
         Raises:
-            StoreUnavailableError: neither is possible; nothing was taken in, so the caller may
-                try again.
+            StoreUnavailableError: neither is possible; trying again with the same events is safe.
         """
         encoded = [encode_event(event) for event in events]
         if self._disk is None:
             raise StoreUnavailableError("the log isn't running: try again later")
-        self._tally.recorded += len(events)
         async with self._appending:
             new = await self._try_store(events) if self._tally.store_up else None
         if new is not None:
+            self._tally.recorded += len(events)
             return Appended("stored", new)
         if await self._try_spool(encoded):
+            self._tally.recorded += len(events)
             return Appended("spooled", None)
         raise StoreUnavailableError(
             "neither the store nor the disk takes events at the moment: try again later"
@@ -433,58 +411,3 @@ class EventLog:
             self._tally.spool_failures += 1
             _log.error("the spool failed: %s", error)
             return None
-
-
-class _Lane:
-    """A queue that knows how far it was worked off."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[Event] = deque()
-        self._filled = asyncio.Event()
-        self._put = 0
-        self._settled = 0
-        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
-
-    @property
-    def depth(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def pending(self) -> bool:
-        return self._settled < self._put
-
-    @property
-    def hurried(self) -> bool:
-        return bool(self._flushes)
-
-    def put(self, event: Event) -> None:
-        self._waiting.append(event)
-        self._put += 1
-        self._filled.set()
-
-    def wake(self) -> None:
-        self._filled.set()
-
-    async def wait(self, stopping: asyncio.Event) -> bool:
-        """Whether there is something to take; False once it is empty and the log stops."""
-        while not self._waiting:
-            if stopping.is_set():
-                return False
-            self._filled.clear()
-            await self._filled.wait()
-        return True
-
-    def take(self, most: int) -> list[Event]:
-        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-
-    def settle(self, count: int) -> None:
-        self._settled += count
-        for target, waiter in self._flushes:
-            if target <= self._settled and not waiter.done():
-                waiter.set_result(None)
-        self._flushes = [flush for flush in self._flushes if not flush[1].done()]
-
-    def settled_up_to_now(self) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._flushes.append((self._put, waiter))
-        return waiter

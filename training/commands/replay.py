@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     help="Who decides.",
 )
 @click.option(
-    "--incumbent", help="epsilon's preferred arm.  [default: the split's best by quality]"
+    "--incumbent", help="epsilon's preferred arm.  [default: the best by quality]"
 )
 @click.option("--n", type=click.IntRange(1), help="Decisions.  [default: one a row]")
 @seed_option
 @click.option(
-    "--objective", help="Of every request: a name, or weights as JSON.  [default: quality]"
+    "--objective", help="A name, or weights as JSON.  [default: quality]"
 )
 @click.option("--tenant", default="", help="Of every request.")
 @directory_option("--to", required=True, help="The log directory.")

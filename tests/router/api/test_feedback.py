@@ -80,6 +80,16 @@ async def test_bad_feedback_is_a_problem_that_names_the_field(
     assert (listed.status_code, listed.json()["field"]) == (400, f"[0].{field}")
 
 
+@pytest.mark.parametrize("key", ["", "x" * 257])
+async def test_a_key_without_or_with_too_many_characters_is_refused(
+    service: Service, key: str
+) -> None:
+    feedback = {"decision_id": OLD_DECISION, "metric": "quality", "value": 1}
+    headers = {"Idempotency-Key": key}
+    response = await service.client.post("/v1/feedback", json=feedback, headers=headers)
+    assert response.status_code == 400
+
+
 async def test_an_empty_list_is_refused(service: Service) -> None:
     response = await service.client.post("/v1/feedback", json=[])
     assert response.status_code == 400

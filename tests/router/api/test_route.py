@@ -157,6 +157,11 @@ async def test_a_body_that_is_no_json_of_ours_is_a_problem(service: Service, raw
     assert response.headers["content-type"] == "application/problem+json"
 
 
+async def test_an_empty_body_says_so(service: Service) -> None:
+    response = await service.client.post("/v1/route")
+    assert "no body" in response.json()["detail"]
+
+
 async def test_an_oversized_body_is_refused(service: Service) -> None:
     raw = b'{"query": "' + b"x" * 1_048_577 + b'"}'
     response = await service.client.post("/v1/route", content=raw)
