@@ -61,7 +61,7 @@ $(VENV)/bin/python:
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Python 3.11 or later is needed, and none was found: install one," \
 			"or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; fi
-	@if ! $(PYTHON) -m venv $(VENV) 2>/dev/null; then \
+	@if ! $(PYTHON) -m venv $(VENV) >/dev/null 2>&1; then \
 		rm -rf $(VENV); \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			echo "installing python3-venv, which this system leaves out"; \

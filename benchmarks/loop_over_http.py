@@ -89,8 +89,7 @@ def run_loop(home: Path, table: Path, seed: int, n: int) -> Row:
     [point] = [p for p in judged["curve"] if p["objective"] == {"quality": 1.0}][:1]
     qualities = {arm: metrics["quality"] for arm, metrics in judged["arms"].items()}
     best = max(qualities, key=lambda arm: qualities[arm])
-    rows = judged["rows"]
-    error = (qualities[best] * (1 - qualities[best]) / rows) ** 0.5
+    error = point["standard_error"]["quality"]
     return Row(
         seed, active["version"], point["value"]["quality"], error, qualities[best], best, gate,
         time.monotonic() - began,

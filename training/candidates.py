@@ -6,7 +6,9 @@
 - `residual`: what the incumbent expects, plus a learned correction.
 
 An arm with fewer than MIN_ARM_ROWS reported draws isn't learned, since the gate couldn't judge a
-policy that uses it: its head is a pessimistic mean, so that nothing but exploration takes it.
+policy that uses it: its head is a constant, worse than what is expected of any learned arm, so that
+only exploration takes it. (Of 63 draws at a propensity of 0.03, one log in a few dozen makes a bad
+arm look better than the incumbent by more than three standard errors.)
 """
 
 from collections.abc import Iterator, Sequence
@@ -137,15 +139,18 @@ def _distil(evidence: Evidence) -> Heads:
 
 
 def _pessimistic(evidence: Evidence, heads: Heads, means: Floats) -> Heads:
-    """The heads, with the 95 % bound of its mean, on the bad side, for each unsupported arm."""
+    """The heads, with a constant for each unsupported arm: the worse of its mean and of what the
+    heads expect of any supported arm on any of these rows, less the 95 % half-width of its mean.
+    """
     poor = ~evidence.supported
     if not poor.any() or poor.all():
         return heads
     spread = np.where(evidence.usable[:, :, None], evidence.gamma - means, 0.0).std(axis=0)
     rows = np.maximum(evidence.usable.sum(axis=0), 1)[:, None]
-    bound = means - evidence.signs * Z95 * spread / np.sqrt(rows)
+    others = (evidence.signs * heads.expected(evidence.scaled)[:, evidence.supported]).min((0, 1))
+    worst = np.minimum(evidence.signs * means, others) - Z95 * spread / np.sqrt(rows)
     return Heads(
         np.where(poor[:, None, None], 0.0, heads.coefficients),
-        np.where(poor[:, None], bound, heads.intercepts),
+        np.where(poor[:, None], evidence.signs * worst, heads.intercepts),
         heads.links,
     )

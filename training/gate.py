@@ -13,6 +13,7 @@ import numpy as np
 
 from policies.exploration import Exploration
 from policies.policy import Policy
+from training.amounts import good_direction
 from training.candidates import MIN_ARM_ROWS
 from training.errors import EmptyLogError
 from training.judged_policy import OnRounds, put_on_rounds, unseen
@@ -39,7 +40,6 @@ USES_ARM = 0.01
 MIN_SLICE_ROWS = 100
 # By metric, how much worse the candidate may be than the incumbent; significantly worse is refused.
 DEFAULT_GUARDRAILS: Mapping[str, float] = {"quality": 0.0}
-_LESS_IS_BETTER = frozenset({"cost_usd", "latency_s", "steps"})
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,8 +196,8 @@ def _guardrails(
     for metric, tolerance in guardrails.items():
         if metric not in on.metrics:
             continue
-        weight = float(weights[:, rounds.metrics.index(metric)].mean())
-        sign = -1.0 if metric in _LESS_IS_BETTER or weight < 0.0 else 1.0
+        m = rounds.metrics.index(metric)
+        sign = good_direction(metric, rounds.values[:, m], float(weights[:, m].mean()))
         change = paired_advantage(on.metrics[metric], on.incumbent)
         best = sign * change.value + Z95 * (change.standard_error or 0.0)
         conditions.append(

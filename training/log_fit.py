@@ -2,8 +2,13 @@
 
 Everything is cross-fitted over folds grouped by near-duplicate query: a candidate's value on a fold
 comes from pseudo-outcomes and heads of which neither saw that fold (the reward models behind the
-heads' training targets included). Among candidates within one standard error of the best, the
-simplest is chosen (Breiman et al. 1984); the standard error is that of the paired difference.
+heads' training targets included).
+
+DEFAULT is kept unless another candidate's value is above it by two standard errors of the paired
+difference. Cross-fitted on the train rows of three recorded tables, replayed as logs of 3,000
+decisions by uniform, ε-greedy and query-dependent loggers, that lost 0.0006 to 0.0009 against the
+best fixed arm under uniform logging where the best-looking candidate lost 0.006, and the simplest
+within one standard error, mostly no heads at all, did worse at other objectives.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from training.amounts import good_direction
 from training.candidates import MIN_ARM_ROWS, Evidence, Recipe, fit_candidates, recipes
 from training.feature_scale import FeatureScale, fit_scale
 from training.folds import Ints, group_numbers, grouped_folds
@@ -31,6 +37,9 @@ from training.pseudo_outcomes import (
 from training.rounds import Floats, LoggedRounds
 
 FOLDS = 5
+DEFAULT = Recipe("learned", 1_000.0)
+# Standard errors by which another candidate must be better.
+_CLEARLY = 2.0
 
 
 class WarmRows(NamedTuple):
@@ -86,7 +95,7 @@ def fit_from_rounds(
     gamma = pseudo_outcomes(work.draws, out_of_fold(work.draws, work.folds, work.alphas))
     evidence = work.evidence(gamma)
     wanted = recipes(evidence)
-    chosen = wanted[simplest_within_one_error(values, rounds.groups)]
+    chosen = wanted[clearly_best(values, rounds.groups, wanted.index(DEFAULT))]
     ((_, heads),) = fit_candidates(evidence, [chosen])
     return LogFit(
         heads=heads,
@@ -145,14 +154,18 @@ class _Work:
         observed = self.rounds.observed
         prior = arm_means(self.rounds.expected, np.zeros(len(observed)))
         gamma = np.where(observed, gamma, prior)
-        signs = np.where(self.weights.mean(axis=0) < 0.0, -1.0, 1.0)
+        weights = self.weights.mean(axis=0).tolist()
+        signs = [
+            good_direction(metric, self.draws.values[:, :, m], weights[m])
+            for m, metric in enumerate(self.rounds.metrics)
+        ]
         return Evidence(
             scaled=self.draws.scaled,
             gamma=gamma,
             usable=self.usable,
             expected=self.expected,
             supported=self.reported >= MIN_ARM_ROWS,
-            signs=signs,
+            signs=np.array(signs),
             draws=self.reported,
         )
 
@@ -227,16 +240,20 @@ def _filled(into: Floats, values: Floats, rows: NDArray[np.bool_]) -> Floats:
     return filled
 
 
-def simplest_within_one_error(values: Floats, groups: Ints) -> int:
-    """The first of the candidates (c, n), simplest first, that is within one standard error of the
-    best mean; the standard error is that of the difference, robust to near-duplicate rows.
+def clearly_best(values: Floats, groups: Ints, default: int) -> int:
+    """The candidate (of c, by n) whose lower bound over the default is highest and above 0.
+
+    The bound is two standard errors of the paired difference, robust to near-duplicate rows;
+    without such a candidate it is the default.
     """
-    best = int(values.mean(axis=1).argmax())
+    chosen, highest = default, 0.0
     for index, candidate in enumerate(values):
-        behind = values[best] - candidate
-        if index == best or behind.mean() <= standard_error(behind, groups):
-            return index
-    return best
+        ahead = candidate - values[default]
+        if index != default and ahead.any():
+            bound = float(ahead.mean()) - _CLEARLY * standard_error(ahead, groups)
+            if bound > highest:
+                chosen, highest = index, bound
+    return chosen
 
 
 def _summary(name: str, advantage: Floats, choice: Ints, rounds: LoggedRounds) -> CandidateValue:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Group
 from rich.table import Table
 
+from policies.artifact import Manifest
 from policies.policy import Policy
 from training.leave_one_out import leave_one_dataset_out, training_rows
 from training.outcome_report import (
@@ -17,9 +18,10 @@ from training.outcome_report import (
     oracle,
     per_dataset_best,
     require_arms,
-    sweep_objectives,
+    sweep,
 )
 from training.outcomes import OutcomeTable
+from training.progress import note
 from training.query_features import QueryFeatures
 
 # Rows of the printed curve; the JSON has all points.
@@ -49,12 +51,13 @@ def evaluate_on_outcomes(
         PolicyFitError: the policy doesn't fit the table's arms or the features.
     """
     columns = require_arms(policy, table, features.version)
+    _warn_of_training_rows(policy.artifact().manifest, table)
     expected = policy.expected(features.matrix)[:, columns]
-    wanted = [*objectives, *sweep_objectives(table, policy.metrics)]
     curve = [
         curve_point(table, choose_greedily(table, expected, policy.metrics, weights), weights)
-        for weights in wanted
+        for weights in objectives
     ]
+    curve += sweep(table, expected, policy.metrics)
     rows = training_rows(policy.artifact().manifest, table, features, encoder)
     return OutcomeReport(
         arms=arm_report(table),
@@ -67,9 +70,18 @@ def evaluate_on_outcomes(
     )
 
 
+def _warn_of_training_rows(manifest: Manifest, table: OutcomeTable) -> None:
+    training = manifest.training
+    if training.get("sha256") == table.sha256 and training.get("split") in (None, *table.splits):
+        note(
+            "note: the policy was trained on rows of this table; its values here flatter it. Name "
+            "another --split for an honest figure"
+        )
+
+
 def _two_of(curve: Sequence[CurvePoint]) -> list[Weights]:
     """Quality alone, and the objective where reading the query pays most over the same mix."""
-    best = max(curve, key=lambda point: _gain(point))
+    best = max(curve, key=_gain)
     chosen = [{"quality": 1.0}]
     return chosen if best.objective == chosen[0] else [*chosen, best.objective]
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from policies.errors import PolicyFitError
 from policies.policy import Policy, utilities
+from training.amounts import is_amount
 from training.errors import InputError
 from training.outcomes import Floats, OutcomeTable
 
-# Metrics that are amounts to be spared, even where all recorded values lie below 1.
-AMOUNTS = frozenset({"cost_usd", "latency_s", "steps"})
 # The sweep's weights, per spread of the arms' mean amounts: from where cost decides nothing to
 # where it decides everything.
-_SWEEP = np.geomspace(1e-3, 3.0, 80)
+_SWEEP = np.geomspace(1e-3, 3.0, 80).tolist()
+_ONE_ARM = 0.99
 
 Weights = dict[str, float]
 Means = dict[str, float]
@@ -103,23 +103,35 @@ def require_arms(policy: Policy, table: OutcomeTable, feature_version: str) -> l
     return [policy.arms.index(arm) for arm in table.arms]
 
 
-def sweep_objectives(table: OutcomeTable, metrics: Sequence[str]) -> list[Weights]:
-    """Quality alone, then quality against each amount that the policy expects, ever dearer."""
-    objectives: list[Weights] = [{"quality": 1.0}]
+def sweep(table: OutcomeTable, expected: Floats, metrics: Sequence[str]) -> list[CurvePoint]:
+    """Quality alone, then quality against each amount that the policy expects, ever dearer.
+
+    The sweep of an amount ends with the first objective at which nearly all queries go to one arm,
+    as they do at every dearer one.
+    """
+
+    def point(weights: Weights) -> CurvePoint:
+        return curve_point(table, choose_greedily(table, expected, metrics, weights), weights)
+
+    points = [point({"quality": 1.0})]
+    for metric, spread in _amount_spreads(table, metrics):
+        for weight in _SWEEP:
+            points.append(point({"quality": 1.0, metric: -float(f"{weight / spread:.3g}")}))
+            if max(points[-1].share.values()) >= _ONE_ARM:
+                break
+    return points
+
+
+def _amount_spreads(table: OutcomeTable, metrics: Sequence[str]) -> list[tuple[str, float]]:
+    """Amounts that the policy expects and that differ between arms, by how much their means do."""
+    spreads = []
     for m, metric in enumerate(table.metrics):
-        if metric in metrics and _is_amount(metric, table.values[:, :, m]):
-            means = np.nanmean(table.values[:, :, m], axis=0)
-            spread = float(np.ptp(means))
+        values = table.values[:, :, m]
+        if metric in metrics and is_amount(metric, values):
+            spread = float(np.ptp(_column_means(values)))
             if spread > 0.0:
-                objectives += [
-                    {"quality": 1.0, metric: -float(f"{weight / spread:.3g}")} for weight in _SWEEP
-                ]
-    return objectives
-
-
-def _is_amount(metric: str, values: Floats) -> bool:
-    known = values[~np.isnan(values)]
-    return metric in AMOUNTS or bool(known.size and (known.min() < 0.0 or known.max() > 1.0))
+                spreads.append((metric, spread))
+    return spreads
 
 
 def arm_report(table: OutcomeTable) -> dict[str, Means]:
@@ -140,7 +152,7 @@ def _best_arms(table: OutcomeTable) -> NDArray[np.intp]:
     amounts = np.zeros_like(quality)
     for m, metric in enumerate(table.metrics):
         values = table.values[:, :, m]
-        if metric != "quality" and _is_amount(metric, values):
+        if metric != "quality" and is_amount(metric, values):
             amounts += np.nan_to_num(values) / max(float(np.nanmax(np.abs(values))), 1e-12)
     ties = quality >= quality.max(axis=1, keepdims=True)
     return np.asarray(np.where(ties, amounts, np.inf).argmin(axis=1))
@@ -149,11 +161,10 @@ def _best_arms(table: OutcomeTable) -> NDArray[np.intp]:
 def per_dataset_best(table: OutcomeTable) -> Means:
     """Each dataset's best fixed arm by quality, in hindsight on these rows."""
     chosen = np.zeros(len(table), dtype=np.intp)
-    datasets = np.array(table.datasets, dtype=object)
     for dataset in set(table.datasets):
-        rows = datasets == dataset
+        rows = np.flatnonzero([name == dataset for name in table.datasets])
         quality = table.values[rows, :, 0]
-        means = np.where(np.isnan(quality).all(axis=0), -np.inf, _column_means(quality))
+        means = np.where(np.all(np.isnan(quality), axis=0), -np.inf, _column_means(quality))
         chosen[rows] = means.argmax()
     return _means(_take(table.values, chosen), table.metrics)
 
@@ -206,8 +217,8 @@ def _take(values: Floats, arm: NDArray[np.intp]) -> Floats:
 
 def _means(values: Floats, metrics: Sequence[str]) -> Means:
     means = _column_means(values)
-    known = (~np.isnan(values)).any(axis=0)
-    return {metric: float(means[m]) for m, metric in enumerate(metrics) if known[m]}
+    counts = (~np.isnan(values)).sum(axis=0).tolist()
+    return {metric: float(means[m]) for m, metric in enumerate(metrics) if counts[m]}
 
 
 def _errors(values: Floats, metrics: Sequence[str]) -> Means:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import click
+
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
@@ -32,6 +34,4 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], No
 
 def note(message: str) -> None:
     """One line for people, on standard error."""
-    import click
-
     click.echo(message, err=True)

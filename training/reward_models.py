@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from policies.linear_policy import IDENTITY, LOGISTIC
+from training.amounts import is_amount
 from training.folds import Ints
 from training.heads import Heads
+from training.ope import standard_error
 
 Floats = NDArray[np.float64]
 
@@ -22,8 +24,6 @@ C_GRID = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 ALPHA_GRID = (1000.0, 300.0, 100.0, 30.0, 10.0)
 # Fewer rows than this say nothing about 250 coefficients.
 MIN_HEAD_ROWS = 50
-# Metrics that are amounts, even where all recorded ones happen to lie below 1.
-_AMOUNTS = frozenset({"cost_usd", "latency_s", "steps"})
 
 
 class HeadScore(NamedTuple):
@@ -71,12 +71,12 @@ def fit_heads(
     for m, metric in enumerate(metrics):
         model = _Logistic() if links[m] == LOGISTIC else _Linear(values[:, :, m])
         losses = [_losses(model, scaled, values[:, a, m], folds) for a in range(len(arms))]
-        chosen = int(np.argmin(sum(loss.by_setting for loss in losses)))
+        chosen = _heaviest_within_one_error(np.sum([loss.by_setting for loss in losses], axis=0))
         for a, arm in enumerate(arms):
             y = values[:, a, m]
             known = ~np.isnan(y)
             intercepts[a, m] = model.constant(y[known]) if known.any() else model.unknown
-            worth = losses[a].by_setting[chosen] < losses[a].mean
+            worth = losses[a].by_setting[chosen].sum() < losses[a].mean
             if worth:
                 fitted = model.fit(scaled[known], y[known], model.grid[chosen])
                 coefficients[a, m], intercepts[a, m] = fitted
@@ -125,13 +125,25 @@ def refit_heads(
 
 
 def _link(values: Floats, metric: str) -> int:
-    known = values[~np.isnan(values)]
-    bounded = known.size > 0 and known.min() >= 0.0 and known.max() <= 1.0
-    return LOGISTIC if bounded and metric not in _AMOUNTS else IDENTITY
+    return IDENTITY if is_amount(metric, values) or np.isnan(values).all() else LOGISTIC
+
+
+def _heaviest_within_one_error(losses: Floats) -> int:
+    """The first of the settings (s, n), heaviest first, whose loss is within one standard error of
+    the least (Breiman et al. 1984); the standard error is that of the paired difference.
+    """
+    best = int(losses.sum(axis=1).argmin())
+    for setting, loss in enumerate(losses[:best]):
+        behind = loss - losses[best]
+        if behind.mean() <= standard_error(behind):
+            return setting
+    return best
 
 
 class _Losses(NamedTuple):
-    """Summed out-of-fold losses of one arm's head: by setting, and of the mean alone."""
+    """Out-of-fold losses of one arm's head: by setting and row (s, n), 0 where the row lacks it,
+    and summed for the mean alone.
+    """
 
     rows: int
     by_setting: Floats
@@ -140,7 +152,7 @@ class _Losses(NamedTuple):
 
 def _losses(model: "_Logistic | _Linear", scaled: Floats, y: Floats, folds: Ints) -> _Losses:
     known = ~np.isnan(y)
-    by_setting, mean = np.zeros(len(model.grid)), 0.0
+    by_setting, mean = np.zeros((len(model.grid), len(y))), 0.0
     rows = int(known.sum())
     constant = rows == 0 or np.ptp(y[known]) == 0.0
     if rows < MIN_HEAD_ROWS or constant:
@@ -149,10 +161,10 @@ def _losses(model: "_Logistic | _Linear", scaled: Floats, y: Floats, folds: Ints
         train, test = known & (folds != fold), known & (folds == fold)
         if not test.any() or not train.any():
             continue
-        mean += model.loss(np.full(int(test.sum()), model.constant(y[train])), y[test])
+        mean += model.loss(np.full(int(test.sum()), model.constant(y[train])), y[test]).sum()
         for setting, strength in enumerate(model.grid):
             weights, intercept = model.fit(scaled[train], y[train], strength)
-            by_setting[setting] += model.loss(scaled[test] @ weights + intercept, y[test])
+            by_setting[setting, test] = model.loss(scaled[test] @ weights + intercept, y[test])
     return _Losses(rows, by_setting, mean)
 
 
@@ -164,8 +176,8 @@ def _score(
         arm=arm,
         metric=metric,
         rows=losses.rows,
-        loss=float(losses.by_setting[chosen]) / rows,
-        mean_loss=losses.mean / rows,
+        loss=float(losses.by_setting[chosen].sum()) / rows,
+        mean_loss=float(losses.mean) / rows,
         regularisation=grid[chosen] if grid else None,
     )
 
@@ -188,9 +200,9 @@ class _Logistic:
         share = (y.sum() + 0.5) / (len(y) + 1.0)  # Jeffreys: finite where all failed or succeeded
         return float(np.log(share / (1.0 - share)))
 
-    def loss(self, scores: Floats, y: Floats) -> float:
-        """Summed log-loss."""
-        return float((np.logaddexp(0.0, scores) - y * scores).sum())
+    def loss(self, scores: Floats, y: Floats) -> Floats:
+        """Each row's log-loss."""
+        return np.asarray(np.logaddexp(0.0, scores) - y * scores)
 
 
 def _as_shares(scaled: Floats, y: Floats) -> tuple[Floats, NDArray[np.intp], Floats]:
@@ -221,6 +233,6 @@ class _Linear:
     def constant(self, y: Floats) -> float:
         return float(y.mean())
 
-    def loss(self, scores: Floats, y: Floats) -> float:
-        """Summed squared error."""
-        return float(((scores - y) ** 2).sum())
+    def loss(self, scores: Floats, y: Floats) -> Floats:
+        """Each row's squared error."""
+        return np.asarray((scores - y) ** 2)

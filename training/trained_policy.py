@@ -15,7 +15,7 @@ from training.errors import EmptyLogError
 from training.feature_scale import QUESTION_SHARE, fit_scale
 from training.folds import group_numbers, grouped_folds
 from training.heads import linear_policy
-from training.log_fit import FOLDS, LogFit, WarmRows, fit_from_rounds
+from training.log_fit import DEFAULT, FOLDS, LogFit, WarmRows, fit_from_rounds
 from training.reward_models import ALPHA_GRID, C_GRID, FittedHeads, fit_heads
 from training.rounds import Floats, LoggedRounds
 from training.threads import one_thread
@@ -179,7 +179,7 @@ def _log_settings(fit: LogFit, seed: int) -> dict[str, Any]:
         "seed": seed,
         "min_arm_rows": MIN_ARM_ROWS,
         "reward_model_alphas": fit.nuisance_alphas,
-        "selection": "simplest within one standard error of the best cross-fitted DR value",
+        "selection": f"{DEFAULT.name}, unless another's cross-fitted DR value is clearly higher",
     }
 
 

@@ -1,6 +1,6 @@
 """Options that several subcommands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,8 +8,9 @@ import click
 import msgspec
 
 from policies.errors import ObjectiveError
-from policies.objective import Objective, check_weights, resolve_objective
+from policies.objective import STANDARD_METRICS, Objective, check_weights, resolve_objective
 from policies.settings import PolicySettings
+from training.progress import note
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,6 +66,23 @@ def resolve_objective_option(text: str | None, settings: PolicySettings) -> Obje
     return resolve_objective(
         wanted, settings.all_objectives(), (), default=settings.default_objective
     )
+
+
+def require_metrics(
+    weights: Mapping[str, float], learned: Sequence[str], *others: Sequence[str]
+) -> None:
+    """Check that an objective's metrics mean something, and say which count as 0.
+
+    Raises:
+        ObjectiveError: a metric that neither the policy nor the data nor the service knows.
+    """
+    known = {*STANDARD_METRICS, *learned, *(metric for more in others for metric in more)}
+    check_weights(weights, frozenset(known))
+    for metric, weight in weights.items():
+        if weight and metric not in learned:
+            note(
+                f"note: the policy expects nothing of {metric!r}, so its weight counts for nothing"
+            )
 
 
 def require_one(**given: object) -> None:
