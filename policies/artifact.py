@@ -62,7 +62,7 @@ class Artifact(msgspec.Struct, frozen=True):
 def seal(manifest: Manifest, tensors: dict[str, NDArray[Any]]) -> Artifact:
     """An artifact whose manifest carries the hash of its content."""
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in sorted(tensors.items())}
-    version = _content_hash(manifest, save_tensors(tensors))
+    version = _content_hash(msgspec.to_builtins(manifest), save_tensors(tensors))
     return Artifact(msgspec.structs.replace(manifest, version=version), tensors)
 
 
@@ -82,9 +82,11 @@ def unpack_artifact(files: dict[str, bytes], *, source: str) -> Artifact:
         if name not in files:
             raise ArtifactError(f"{source} is no policy: it has no {name}", field="policy")
     try:
-        manifest = msgspec.json.decode(files[MANIFEST], type=Manifest)
+        raw = msgspec.json.decode(files[MANIFEST], type=dict[str, Any])
+        manifest = msgspec.convert(raw, Manifest)
         tensors = load_tensors(files[TENSORS])
-    except (msgspec.DecodeError, SafetensorError) as error:
+    except (msgspec.MsgspecError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        # The last three: text that isn't UTF-8, and tensor types that numpy doesn't have.
         raise ArtifactError(f"{source} is a damaged policy: {error}", field="policy") from error
     if manifest.schema_version > SCHEMA_VERSION:
         raise ArtifactError(
@@ -92,13 +94,28 @@ def unpack_artifact(files: dict[str, bytes], *, source: str) -> Artifact:
             f"{SCHEMA_VERSION}: upgrade it",
             field="schema_version",
         )
-    actual = _content_hash(manifest, files[TENSORS])
+    actual = _content_hash(raw, files[TENSORS])
     if manifest.version != actual:
         raise ArtifactError(
             f"{source} was altered: its manifest says {manifest.version}, its content {actual}",
             field="version",
         )
     return Artifact(manifest, tensors)
+
+
+def unpack_version(files: dict[str, bytes], version: str) -> Artifact:
+    """The artifact in a registry's files, which must be of the version they are kept under.
+
+    Raises:
+        ArtifactError: they are damaged, or another version's.
+    """
+    artifact = unpack_artifact(files, source=f"policy {version}")
+    if artifact.version != version:
+        raise ArtifactError(
+            f"policy {version} was altered: another policy, {artifact.version}, is in its place",
+            field="version",
+        )
+    return artifact
 
 
 def read_artifact(directory: Path) -> Artifact:
@@ -148,7 +165,8 @@ def write_artifact(artifact: Artifact, directory: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _content_hash(manifest: Manifest, tensors: bytes) -> str:
-    unversioned = msgspec.structs.replace(manifest, version="")
+def _content_hash(manifest: dict[str, Any], tensors: bytes) -> str:
+    """Of what was written, not of what this release reads of it: manifests may gain fields."""
+    unversioned = {name: value for name, value in manifest.items() if name != "version"}
     canonical = msgspec.json.encode(unversioned, order="deterministic")
     return sha256(canonical + b"\0" + tensors).hexdigest()[:16]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from policies.arms import Arm, arm_names, require_known
-from policies.settings import AttributeValue, RuleSettings
+from policies.settings import AttributeValue, RuleSettings, allows
 
 # A request may ask for sources by itself, without any rule.
 REQUIRE_SOURCES = "require_sources"
@@ -47,7 +47,7 @@ def eligibility(
             continue
         note = _describe(rule)
         applied.append(note)
-        _mask(why_not, [_allows(rule, arm) for arm in arms], f"rule: {note}")
+        _mask(why_not, [allows(rule, arm) for arm in arms], f"rule: {note}")
     return Eligibility(why_not, applied)
 
 
@@ -65,15 +65,6 @@ def _applies(rule: RuleSettings, attributes: Mapping[str, AttributeValue]) -> bo
     return value == rule.when.equals and isinstance(value, bool) == isinstance(
         rule.when.equals, bool
     )
-
-
-def _allows(rule: RuleSettings, arm: Arm) -> bool:
-    named = {arm.name, arm.route}
-    if "sources" in rule.require and not arm.retrieves:
-        return False
-    if named & set(rule.forbid):
-        return False
-    return not rule.only or bool(named & set(rule.only))
 
 
 def _describe(rule: RuleSettings) -> str:

@@ -7,6 +7,7 @@ PolicyError                      400  base: the message says what is wrong and w
 ├── SettingsError                500  a configuration that can't be used
 ├── EventError                   500  bytes that are no event of ours
 ├── EncoderError                 500  an encoder that can't be loaded or used
+├── ExpectationError             500  a policy that expects something that is no number
 ├── ArtifactError                422  a policy that can't be read, or whose content was altered
 │   └── PolicyFitError           409  a sound policy that doesn't fit this service's arms or encoder
 ├── UnknownPolicyError           404  a policy version that the registry doesn't hold
@@ -54,6 +55,13 @@ class SettingsError(PolicyError):
 
     status = 500
     kind = "bad-settings"
+
+
+class ExpectationError(PolicyError):
+    """A policy whose expectations aren't finite numbers."""
+
+    status = 500
+    kind = "bad-expectations"
 
 
 class EventError(PolicyError):

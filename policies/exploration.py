@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.errors import ArmError
+from policies.errors import ArmError, ExpectationError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -15,9 +15,10 @@ Bools = NDArray[np.bool_]
 class Exploration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often to try what doesn't look best.
 
-    `floor` is the least probability of every eligible arm (capped at an equal share); `gamma` is
-    SquareCB's learning rate, per unit of utility; `epsilon` is epsilon-greedy's share of uniform
-    draws; `initial` is the share of uniform draws mixed in until the first promotion.
+    `floor` is the least probability of every eligible arm (capped at an equal share; `greedy` has
+    none); `gamma` is SquareCB's learning rate, per unit of utility; `epsilon` is epsilon-greedy's
+    share of uniform draws; `initial` is the least share of uniform draws until the first promotion
+    (except for `greedy`, which never explores).
     """
 
     kind: Literal["squarecb", "epsilon", "uniform", "greedy"] = "squarecb"
@@ -61,6 +62,7 @@ def arm_probabilities(utilities: Floats, eligible: Bools, exploration: Explorati
 
     Raises:
         ArmError: a row has no eligible arm.
+        ExpectationError: an eligible arm's utility isn't finite.
 
     SquareCB's inverse gap weighting is Algorithm 1 of Foster and Rakhlin (2020), "Beyond UCB":
     p_a = 1 / (A + γ·(best − u_a)), the rest to the best arm.
@@ -69,6 +71,8 @@ def arm_probabilities(utilities: Floats, eligible: Bools, exploration: Explorati
     if not counts.all():
         raise ArmError("no eligible arm is left to draw from", field="arms")
     masked = np.where(eligible, utilities, -np.inf)
+    if not np.isfinite(masked, where=eligible, out=np.ones_like(eligible)).all():
+        raise ExpectationError("the policy's expectations give utilities that aren't finite")
     rows, best = np.arange(len(masked)), masked.argmax(axis=1)
     uniform = eligible / counts
     if exploration.kind == "uniform":

@@ -58,6 +58,10 @@ class LinearPolicy:
             "links": links,
         }
         self._artifact = seal(manifest, tensors)
+        if manifest.version not in ("", self._artifact.version):
+            raise ArtifactError(
+                f"policy {manifest.version} has tensors that no linear policy has", field="tensors"
+            )
         self._shape = shape
         self._dimension = coefficients.shape[2]
         # One matrix product serves every head; laid out (d, A·M) so that a single row is a gemv.

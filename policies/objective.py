@@ -1,6 +1,5 @@
 """Objectives: the weights that turn expected metrics into one utility, given with each request."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -28,6 +27,8 @@ DEFAULT_OBJECTIVES: dict[str, dict[str, float]] = {
 DEFAULT_OBJECTIVE = "balanced"
 # The name of an objective that a request gave by its weights.
 CUSTOM = "custom"
+# Larger weights could make utilities overflow, and probabilities of them meaningless.
+MAX_WEIGHT = 1e9
 
 
 def known_metrics(
@@ -70,9 +71,11 @@ def check_weights(
     if not any(weights.values()):
         raise ObjectiveError("an objective needs at least one weight other than zero", field=field)
     for metric, weight in weights.items():
-        if not math.isfinite(weight):
+        if not abs(weight) <= MAX_WEIGHT:  # NaN compares false
             raise ObjectiveError(
-                f"the weight of {metric!r} must be finite, not {weight}", field=f"{field}.{metric}"
+                f"the weight of {metric!r} must be finite and at most {MAX_WEIGHT:g} in size, "
+                f"not {weight}",
+                field=f"{field}.{metric}",
             )
         if metrics and metric not in metrics:
             hint = did_you_mean(metric, metrics)

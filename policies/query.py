@@ -13,9 +13,12 @@ _SPACES = re.compile(r"\s+")
 _WORD = re.compile(r"\w+")
 # What redaction takes out. Order matters: addresses before bare numbers.
 _REDACTIONS: Sequence[tuple[re.Pattern[str], str]] = (
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
+    # The lookbehind keeps the search linear: without it every character could begin an address.
+    (re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*"), "<email>"),
     (re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE), "<url>"),
-    (re.compile(r"\b(?:sk|pk|ghp|xox[abp])[-_][\w-]{8,}"), "<secret>"),
+    (re.compile(r"\bBearer\s+[\w.~+/-]+=*", re.IGNORECASE), "<secret>"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "<secret>"),
+    (re.compile(r"\b(?:(?:sk|pk|ghp|xox[abp])[-_][\w-]{8,}|AKIA[0-9A-Z]{16})"), "<secret>"),
     (re.compile(r"(?<!\w)\+?\d(?:[\s().-]{0,3}\d){6,}(?!\w)"), "<number>"),
 )
 

@@ -133,6 +133,8 @@ class RulePolicy:
             "priors": (len(manifest.arms), len(manifest.metrics)),
             "shifts": (len(manifest.arms), len(RULES)),
         }
+        if "quality" not in manifest.metrics:
+            raise ArtifactError(f"policy {artifact.version} expects no quality", field="metrics")
         if manifest.estimator.get("rules") != [rule.feature for rule in RULES]:
             raise ArtifactError(f"policy {artifact.version} has another release's rules")
         if any(

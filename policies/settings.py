@@ -4,8 +4,9 @@ The service's own settings extend it; the training command line reads just this 
 file. docs/configuration.md documents every key, and a test holds it to that.
 """
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -15,7 +16,10 @@ from policies.exploration import Exploration
 from policies.objective import DEFAULT_OBJECTIVE, DEFAULT_OBJECTIVES, check_weights
 from policies.strict_toml import decode_strictly, read_toml
 
-AttributeValue = str | bool | int | float
+AttributeValue = str | bool | float
+MAX_PRIOR = 1e9
+_ROUTES = frozenset(get_args(Route))
+_ARM_NAME = re.compile(r"[\w.:-]{1,64}")
 
 
 class ArmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,6 +36,18 @@ class ArmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     k: int = 5
     steps: int = 1
     expected: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        for name in ("k", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for metric, value in self.expected.items():
+            if not abs(value) <= MAX_PRIOR:
+                raise ValueError(
+                    f"expected.{metric} must be a number of sensible size, not {value}"
+                )
+        if not 0.0 <= self.expected.get("quality", 0.0) <= 1.0:
+            raise ValueError(f"expected.quality lies in 0..1, not at {self.expected['quality']}")
 
 
 class RuleCondition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +69,16 @@ class RuleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     only: list[str] = []
 
 
+def allows(rule: RuleSettings, arm: Arm) -> bool:
+    """Whether a rule that applies leaves an arm in."""
+    named = {arm.name, arm.route}
+    if "sources" in rule.require and not arm.retrieves:
+        return False
+    if named & set(rule.forbid):
+        return False
+    return not rule.only or bool(named & set(rule.only))
+
+
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a decision depends on, apart from the learned policy."""
 
@@ -64,6 +90,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     encoder: str = "static"
 
     def __post_init__(self) -> None:
+        self._check_arms()
         for name, weights in self.objectives.items():
             try:
                 check_weights(weights, frozenset(), field=f"objectives.{name}")
@@ -72,7 +99,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.default_objective not in self.all_objectives():
             hint = did_you_mean(self.default_objective, self.all_objectives())
             raise ValueError(f"default_objective {self.default_objective!r} isn't defined{hint}")
-        known = {*self.known_arm_names(), "finetuned", "retrieve", "hybrid"}
+        known = {*self.known_arm_names(), *_ROUTES}
         for index, rule in enumerate(self.rules):
             if not (rule.require or rule.forbid or rule.only):
                 raise ValueError(f"rules[{index}] does nothing: give it require, forbid or only")
@@ -85,6 +112,18 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
                         f"rules[{index}] names {name!r}, which is no arm or route"
                         f"{did_you_mean(name, known)}"
                     )
+
+    def _check_arms(self) -> None:
+        for name, arm in self.arms.items():
+            if not _ARM_NAME.fullmatch(name):
+                raise ValueError(
+                    f"arms.{name!r}: an arm's name has 1 to 64 letters, digits and any of _.:-"
+                )
+            if name in _ROUTES and name != arm.route:
+                raise ValueError(f"arms.{name} is named like a route that it doesn't take")
+        always = [rule for rule in self.rules if rule.when is None]
+        if always and not any(all(allows(rule, arm) for rule in always) for arm in self.arm_list()):
+            raise ValueError("the rules without `when` leave no arm to draw from")
 
     def known_arm_names(self) -> list[str]:
         """The configured arms' names, or the default ones."""

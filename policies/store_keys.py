@@ -31,7 +31,7 @@ class StoreKeys:
         self.audit = f"{self.prefix}:audit"
         """The stream of who published, activated and rolled back what."""
         self.replicas = f"{self.prefix}:replicas"
-        """The sorted set of replicas by when their report expires."""
+        """The set of replicas that have reported; those whose report expired are dropped."""
 
     def trace(self, decision_id: str) -> str:
         """The hash of a decision's events: what makes each unique → its stream entry's id."""

@@ -2,13 +2,15 @@
 
 import tomllib
 from pathlib import Path
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
 from policies.arms import did_you_mean
 from policies.errors import SettingsError
+
+_STRUCT = type(msgspec.Struct)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -40,7 +42,8 @@ def decode_strictly(raw: dict[str, Any], struct: type[T]) -> T:
 def _check(raw: Any, expected: Any, path: str) -> None:
     """Check children before parents, so that the error names the innermost key."""
     if isinstance(expected, UnionType) and isinstance(raw, dict):
-        [expected] = [part for part in get_args(expected) if part is not NoneType]
+        tables = [part for part in get_args(expected) if isinstance(part, _STRUCT)]
+        expected = tables[0] if len(tables) == 1 else expected
     if get_origin(expected) is dict and isinstance(raw, dict):
         for key, value in raw.items():
             _check(value, get_args(expected)[1], f"{path}.{key}".lstrip("."))

@@ -78,7 +78,6 @@ def create_app(
         try:
             yield
         finally:
-            services.stopping = True
             await watcher.stop()
             await log.stop()
             await store.close()

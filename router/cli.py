@@ -60,13 +60,18 @@ def serve(config_path: Path | None, host: str, port: int, workers: int, data: Pa
 @cli.command()
 @_CONFIG
 def check(config_path: Path | None) -> None:
-    """Check a configuration, and say what it amounts to.
+    """Check a configuration and the secrets it names, and say what it amounts to.
 
     \b
     Example:
       rag-router check --config router.toml
     """
+    import os
+
+    from router.serve import require_startable
+
     settings = read_settings(config_path)
+    require_startable(settings, os.environ)
     click.echo(f"arms:       {', '.join(f'{a.name} ({a.route})' for a in settings.arm_list())}")
     objectives = (
         name + (" (default)" if name == settings.default_objective else "")

@@ -3,6 +3,7 @@
 PolicyError (policies.errors)
 └── RouterError                  500  base of the service's own
     ├── BadRequestError          400  a request whose parts don't fit together
+    ├── SlowBodyError            408  a body that doesn't arrive in time
     ├── KeyRequiredError         401  no key, or a wrong one
     ├── AdminKeyRequiredError    403  an admin endpoint without the admin key
     ├── UnknownDecisionError     404  a decision that isn't in the log (any more)
@@ -26,6 +27,13 @@ class BadRequestError(RouterError):
 
     status = 400
     kind = "bad-request"
+
+
+class SlowBodyError(RouterError):
+    """A body that doesn't arrive in time."""
+
+    status = 408
+    kind = "slow-body"
 
 
 class KeyRequiredError(RouterError):

@@ -5,12 +5,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from redis.exceptions import RedisError
 
 from policies.artifact import Artifact, Manifest
-from policies.errors import ArtifactError, UnknownPolicyError
+from policies.errors import PolicyError
 from policies.exploration import Exploration
 from policies.loading import load_policy
 from policies.policy import Policy
@@ -51,20 +52,27 @@ class PolicyWatcher:
         self._cache = cache
         self._metrics = metrics
         self._replica = replica
-        self._refused: str | None = None
+        self.refused: str | None = None
+        """Why this replica keeps its incumbent instead of the registry's active policy."""
         self._applied = -1
         self._reported_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._applying = asyncio.Lock()
+        # A thread of its own: long queries that are encoded on others mustn't hold up a swap.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="policy-watcher")
         self.active = ActivePolicy(self._built_in())
 
     async def start(self) -> None:
-        """Serve the active policy, or the cached one without a registry; then keep watching."""
+        """Serve the active policy, or the cached one if that can't be had; then keep watching."""
         try:
             await self._poll()
         except (RedisError, OSError) as error:
             _LOGGER.warning("the policy registry can't be reached yet: %s", error)
-            await asyncio.to_thread(self._serve_cached)
+            await self._run(lambda: self._serve_cached("the policy registry can't be reached"))
+        else:
+            if self.refused is not None:
+                reason = f"the active policy is refused ({self.refused})"
+                await self._run(lambda: self._serve_cached(reason))
         self._task = asyncio.create_task(self._watch(), name="policy-watcher")
 
     async def stop(self) -> None:
@@ -73,6 +81,7 @@ class PolicyWatcher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def survey(self) -> tuple[list[Manifest], Activation | None, list[ReplicaStatus]]:
         """All stored policies, the active one, and what each replica serves.
@@ -97,7 +106,7 @@ class PolicyWatcher:
         def check_and_activate() -> None:
             if version == self._built_in().policy.version:
                 self._registry.publish(self._built_in().policy.artifact())
-            self._fit(load_policy(self._registry.fetch(version)), generation=0, promoted=True)
+            self._fit(load_policy(self._registry.fetch(version)), promoted=True)
             self._registry.activate(version, by=f"http@{self._replica}")
 
         previous = self.active.current
@@ -117,9 +126,12 @@ class PolicyWatcher:
         await self._apply_now()
         return previous
 
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
     async def _reach(self, call: Callable[[], T]) -> T:
         try:
-            return await asyncio.to_thread(call)
+            return await self._run(call)
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(f"the policy registry can't be reached: {error}") from error
 
@@ -144,25 +156,35 @@ class PolicyWatcher:
 
     async def _poll(self) -> None:
         async with self._applying:
-            generation = await asyncio.to_thread(self._registry.generation)
-            changed = generation != self._applied
-            if changed:
-                await asyncio.to_thread(self._apply, generation)
-            if changed or time.monotonic() - self._reported_at > _REPORT_EVERY_S:
-                self._reported_at = time.monotonic()
-                await asyncio.to_thread(self._registry.report_replica, self._status())
+            await self._run(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Apply a change of the active policy, and report what is served, on the thread."""
+        generation = self._registry.generation()
+        changed = generation != self._applied
+        if changed:
+            self._apply(generation)
+        if changed or time.monotonic() - self._reported_at > _REPORT_EVERY_S:
+            self._reported_at = time.monotonic()
+            self._registry.report_replica(self._status())
 
     def _apply(self, generation: int) -> None:
         """Swap to the registry's active policy; where it can't serve here, say so and keep on."""
-        activation = self._registry.active()
         try:
-            serving, artifact = self._load(activation, generation)
-        except (ArtifactError, UnknownPolicyError) as error:
-            self._refused = str(error)
+            serving, artifact = self._load(self._registry.active())
+        except (RedisError, OSError):
+            raise  # nothing is wrong with the policy: try again
+        except Exception as error:
+            expected = isinstance(error, PolicyError)
+            self.refused = str(error) if expected else f"it can't be loaded: {error!r}"
             self._metrics.observe_refusal()
-            _LOGGER.error("policy refused, the incumbent stays: %s", error)
+            _LOGGER.error(
+                "policy refused, the incumbent stays: %s",
+                self.refused,
+                exc_info=None if expected else error,
+            )
         else:
-            self._refused = None
+            self.refused = None
             previous = self.active.swap(serving)
             self._metrics.observe_swap()
             self._cache.write(artifact)
@@ -174,39 +196,28 @@ class PolicyWatcher:
             )
         self._applied = generation
 
-    def _load(
-        self, activation: Activation | None, generation: int
-    ) -> tuple[ServingPolicy, Artifact | None]:
+    def _load(self, activation: Activation | None) -> tuple[ServingPolicy, Artifact | None]:
         if activation is None:
-            return self._built_in(generation), None
+            return self._built_in(), None
         artifact = self._registry.fetch(activation.version)
-        return self._fit(load_policy(artifact), generation, promoted=True), artifact
+        return self._fit(load_policy(artifact), promoted=True), artifact
 
-    def _serve_cached(self) -> None:
+    def _serve_cached(self, reason: str) -> None:
+        """Serve what served here last, or else the built-in rules, and say why."""
         artifact = self._cache.read()
-        note = "the policy registry can't be reached"
-        if artifact is None:
-            self.active.swap(self._built_in(fallback=f"{note}: the built-in rules serve"))
-            return
-        try:
-            serving = self._fit(
-                load_policy(artifact),
-                0,
-                promoted=True,
-                fallback=f"{note}: its cached policy serves",
-            )
-        except ArtifactError as error:
-            self.active.swap(self._built_in(fallback=f"{note}, and its cached policy: {error}"))
-        else:
-            self.active.swap(serving)
+        serving = self._built_in(fallback=f"{reason}: the built-in rules serve")
+        if artifact is not None:
+            note = f"{reason}: the last policy that served here, cached on disk, serves"
+            try:
+                serving = self._fit(load_policy(artifact), promoted=True, fallback=note)
+            except PolicyError as error:
+                _LOGGER.warning("the cached policy is left out: %s", error)
+        self.active.swap(serving)
 
-    def _built_in(self, generation: int = 0, fallback: str | None = None) -> ServingPolicy:
-        rules = RulePolicy(self._decider.arms)
-        return self._fit(rules, generation, promoted=False, fallback=fallback)
+    def _built_in(self, fallback: str | None = None) -> ServingPolicy:
+        return self._fit(RulePolicy(self._decider.arms), promoted=False, fallback=fallback)
 
-    def _fit(
-        self, policy: Policy, generation: int, *, promoted: bool, fallback: str | None = None
-    ) -> ServingPolicy:
+    def _fit(self, policy: Policy, *, promoted: bool, fallback: str | None = None) -> ServingPolicy:
         featurizer = self._decider.featurizer
         return fit_to_service(
             policy,
@@ -215,7 +226,6 @@ class PolicyWatcher:
             featurizer.dimension,
             self._exploration,
             promoted=promoted and not isinstance(policy, RulePolicy),
-            generation=generation,
             fallback=fallback,
         )
 
@@ -227,5 +237,5 @@ class PolicyWatcher:
             arms=[arm.name for arm in self._decider.arms],
             feature_version=self._decider.featurizer.version,
             at=time.time(),
-            refused=self._refused,
+            refused=self.refused,
         )

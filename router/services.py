@@ -12,7 +12,7 @@ from router.settings import Settings
 
 @dataclass
 class Services:
-    """One of each; `stopping` is set when the process is told to end."""
+    """One of each."""
 
     settings: Settings
     decider: Decider
@@ -20,4 +20,3 @@ class Services:
     log: EventLog
     watcher: PolicyWatcher
     metrics: Metrics
-    stopping: bool = False

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.arms import Arm, arm_names
+from policies.errors import ArtifactError
 from policies.exploration import Exploration, until_first_promotion
 from policies.policy import Floats, Policy, arm_columns
+
+MAX_EXPECTATION = 1e9
 
 
 class ServingPolicy(NamedTuple):
@@ -19,7 +22,6 @@ class ServingPolicy(NamedTuple):
     policy: Policy
     columns: NDArray[np.intp]
     exploration: Exploration
-    generation: int
     fallback: str | None = None
 
     def expected(self, features: NDArray[np.float32]) -> Floats:
@@ -35,20 +37,24 @@ def fit_to_service(
     exploration: Exploration,
     *,
     promoted: bool,
-    generation: int = 0,
     fallback: str | None = None,
 ) -> ServingPolicy:
     """Make a policy ready to serve here, trying it once on a blank row.
 
     Raises:
         PolicyFitError: it doesn't know an arm, or reads other features.
-        ArtifactError: its tensors don't take this service's features.
+        ArtifactError: its tensors don't take this service's features, or expect the absurd.
     """
     columns = arm_columns(policy, arm_names(arms), feature_version)
-    policy.expected(np.zeros((1, feature_dimension), dtype=np.float32))
+    trial = policy.expected(np.zeros((1, feature_dimension), dtype=np.float32))
+    if not (np.abs(trial) <= MAX_EXPECTATION).all():
+        raise ArtifactError(
+            f"policy {policy.version} expects values beyond ±{MAX_EXPECTATION:g} of a blank query",
+            field="tensors",
+        )
     if not promoted:
         exploration = until_first_promotion(exploration)
-    return ServingPolicy(policy, columns, exploration, generation, fallback)
+    return ServingPolicy(policy, columns, exploration, fallback)
 
 
 class ActivePolicy:

@@ -4,6 +4,7 @@ docs/configuration.md documents every key, and a test holds it to that. Secrets 
 file: a key names the environment variable that holds one.
 """
 
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -25,6 +26,11 @@ class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: float = 0.0
     output: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("input", "output"):
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be a price of 0 or more, not {getattr(self, name)}")
+
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[models.NAME]` table: an OpenAI-compatible server and a model on it."""
@@ -42,6 +48,11 @@ class RetrieverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     path: str | None = None
     url: str | None = None
 
+    def __post_init__(self) -> None:
+        needed = "path" if self.kind == "lancedb" else "url"
+        if not getattr(self, needed):
+            raise ValueError(f"a {self.kind} retriever needs {needed}")
+
 
 class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where events and policies are kept; without `url` the service brings its own store."""
@@ -51,6 +62,8 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = DEFAULT_PREFIX
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.:-]{1,64}", self.prefix):
+            raise ValueError("redis.prefix has 1 to 64 letters, digits and any of _.:-")
         if self.url is None:
             return
         parts = urlsplit(self.url)
@@ -58,6 +71,14 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(
                 f"redis.url must begin with {', '.join(f'{s}://' for s in _REDIS_SCHEMES)}"
             )
+        try:
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"redis.url has a wrong port: {error}") from error
+        if parts.scheme != "unix" and parts.path not in ("", "/") and not parts.path[1:].isdigit():
+            raise ValueError("redis.url may end with a database's number, such as /0")
+        if parts.query:
+            raise ValueError("redis.url takes no ?options: secrets belong in the environment")
         if parts.password:
             raise ValueError(
                 "redis.url holds a password: put it into an environment variable and name that in "

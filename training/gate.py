@@ -103,6 +103,7 @@ def judge(
     weights = objective_weights(mine, objective)
     try:
         on = put_on_rounds(candidate, mine, weights, exploration or Exploration(), seed=seed)
+        return judge_on(on, mine, weights, candidate.version, guardrails)
     except EmptyLogError as error:
         nothing = Condition(
             name="unseen rounds", passed=False, detail=str(error), more_rows=MIN_EFFECTIVE
@@ -110,19 +111,29 @@ def judge(
         return Verdict(
             promote=False, policy=candidate.version, rows=len(mine), conditions=[nothing]
         )
+
+
+def judge_on(
+    on: OnRounds,
+    rounds: LoggedRounds,
+    weights: Floats,
+    policy: str,
+    guardrails: Mapping[str, float] = DEFAULT_GUARDRAILS,
+) -> Verdict:
+    """Judge a candidate that is already put on rounds that it has never seen."""
     advantage = paired_advantage(on.sample, on.incumbent)
     conditions = [
-        _advantage(advantage, len(mine)),
+        _advantage(advantage, len(rounds)),
         _effective(on.sample),
-        _support(on, mine),
+        _support(on, rounds),
         _propensities(on.sample),
-        *_guardrails(on, weights, mine, guardrails),
-        _slices(on, mine),
+        *_guardrails(on, weights, rounds, guardrails),
+        _slices(on, rounds),
     ]
     return Verdict(
         promote=all(condition.passed for condition in conditions),
-        policy=candidate.version,
-        rows=len(mine),
+        policy=policy,
+        rows=len(rounds),
         conditions=conditions,
         candidate=dr(on.sample),
         incumbent=dr(on.sample._replace(action_dist=on.incumbent)),

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from policies.exploration import GREEDY, Exploration
 from policies.policy import Policy
-from training.gate import Verdict, judge
+from training.gate import Verdict, judge_on
 from training.judged_policy import OnRounds, put_on_rounds, unseen
 from training.ope import ESTIMATORS, Estimate, Sample, dr, overlap, paired_advantage
 from training.rounds import LoggedRounds, RoundCounts
@@ -85,7 +85,7 @@ def evaluate_on_rounds(
     for objective in objectives:
         weights = objective_weights(mine, objective)
         on = put_on_rounds(policy, mine, weights, exploration, seed=seed)
-        verdict = judge(mine, policy, objective, exploration, seed=seed)
+        verdict = judge_on(on, mine, weights, policy.version)
         reports.append(_report(on, mine, objective, verdict))
     return LogReport(
         policy=policy.version,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from training.folds import Ints
+from training.heads import arm_means
 from training.rounds import Bools, Floats, LoggedRounds
 from training.utility import reporting_shares
 
@@ -69,18 +70,27 @@ def predict(draws: OneDraw, train: Bools, test: Bools, alphas: Floats) -> Floats
     """
     _, arms, metrics = draws.values.shape
     predictions = np.empty((int(test.sum()), arms, metrics))
-    for m in range(metrics):
-        values = draws.values[train, :, m]
-        overall = float(np.nanmean(values)) if (~np.isnan(values)).any() else 0.0
-        for a in range(arms):
-            known = train & ~np.isnan(draws.values[:, a, m])
-            y = draws.values[known, a, m]
+    known = ~np.isnan(draws.values) & train[:, None, None]
+    overall = arm_means(np.where(known, draws.values, np.nan).reshape(-1, 1, metrics), np.zeros(1))
+    for a in range(arms):
+        for together in _same_rows(known[:, a]):
+            rows = known[:, a, together[0]]
+            y = draws.values[rows, a][:, together]
             if len(y) < _MIN_ROWS:
-                predictions[:, a, m] = (y.sum() + _SHRINKAGE * overall) / (len(y) + _SHRINKAGE)
+                shrunk = y.sum(axis=0) + _SHRINKAGE * overall[0, together]
+                predictions[:, a, together] = shrunk / (len(y) + _SHRINKAGE)
                 continue
-            model: Any = Ridge(alpha=alphas[m]).fit(draws.scaled[known], y)
-            predictions[:, a, m] = model.predict(draws.scaled[test])
+            model: Any = Ridge(alpha=alphas[together]).fit(draws.scaled[rows], y)
+            predictions[:, a, together] = model.predict(draws.scaled[test]).reshape(-1, y.shape[1])
     return predictions
+
+
+def _same_rows(known: Bools) -> list[list[int]]:
+    """The metrics in groups that are known on the same rows, so that one fit serves a group."""
+    groups: dict[bytes, list[int]] = {}
+    for metric, rows in enumerate(known.T):
+        groups.setdefault(rows.tobytes(), []).append(metric)
+    return list(groups.values())
 
 
 def out_of_fold(draws: OneDraw, folds: Ints, alphas: Floats) -> Floats:

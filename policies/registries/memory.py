@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from policies.artifact import MANIFEST, Artifact, Manifest, pack_artifact, unpack_artifact
+from policies.artifact import MANIFEST, Artifact, Manifest, pack_artifact, unpack_version
 from policies.errors import RollbackError, UnknownPolicyError
 from policies.registries import Activation, ReplicaStatus
 
@@ -26,13 +26,13 @@ class MemoryPolicyRegistry:
 
     def fetch(self, version: str) -> Artifact:
         self._require(version)
-        return unpack_artifact(self._policies[version], source=f"policy {version}")
+        return unpack_version(self._policies[version], version)
 
     def manifests(self) -> list[Manifest]:
         manifests = [
             msgspec.json.decode(files[MANIFEST], type=Manifest) for files in self._policies.values()
         ]
-        return sorted(manifests, key=lambda manifest: manifest.created_at)
+        return sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.version))
 
     def activate(self, version: str, *, by: str = "", note: str = "") -> Activation:
         self._require(version)

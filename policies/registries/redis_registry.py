@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from policies.artifact import MANIFEST, Artifact, Manifest, pack_artifact, unpack_artifact
+from policies.artifact import MANIFEST, Artifact, Manifest, pack_artifact, unpack_version
 from policies.errors import RollbackError
 from policies.registries import Activation, ReplicaStatus
 from policies.registries.memory import unknown_policy
@@ -85,7 +85,7 @@ class RedisPolicyRegistry:
         if not fields:
             raise unknown_policy(version, self._versions())
         files = {name.decode(): content for name, content in fields.items()}
-        return unpack_artifact(files, source=f"policy {version}")
+        return unpack_version(files, version)
 
     def manifests(self) -> list[Manifest]:
         found = [self._manifest(version) for version in self._versions()]
@@ -126,6 +126,7 @@ class RedisPolicyRegistry:
         return int(self._client.execute_command("GET", self._keys.generation) or 0)
 
     def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
+        # It expires by the store's own clock, since the replicas' clocks may differ.
         milliseconds = max(1, int(expires_s * 1000))
         self._client.execute_command(
             "SET",
@@ -134,7 +135,6 @@ class RedisPolicyRegistry:
             "PX",
             milliseconds,
         )
-        # By the store's own clock, since the replicas' clocks may differ.
         self._client.execute_command("SADD", self._keys.replicas, status.replica)
 
     def replicas(self) -> list[ReplicaStatus]:
@@ -157,7 +157,7 @@ class RedisPolicyRegistry:
         content = self._client.execute_command("HGET", self._keys.policy(version), MANIFEST)
         try:
             return msgspec.json.decode(content or b"", type=Manifest)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def _run(self, script: str, keys: tuple[str, ...], *arguments: str | bytes | int) -> Any:

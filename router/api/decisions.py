@@ -1,13 +1,12 @@
 """GET /v1/decisions/{id}: the whole trace of one decision."""
 
-from uuid import UUID
-
 from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from router.api.decision_ids import canonical_decision_id
 from router.auth import caller_guard
-from router.errors import BadRequestError, UnknownDecisionError
+from router.errors import UnknownDecisionError
 from router.log.store import Trace
 from router.services import Services
 
@@ -22,14 +21,11 @@ class DecisionController(Controller):
     @get("/{decision_id:str}", summary="Trace one decision")
     async def trace(self, decision_id: FromPath[str], services: NamedDependency[Services]) -> Trace:
         """The decision, its answer and all feedback on it so far, as the log holds them."""
-        try:
-            canonical = str(UUID(decision_id))
-        except ValueError as error:
-            raise BadRequestError(f"{decision_id!r} is no decision id", field="id") from error
+        canonical = canonical_decision_id(decision_id, field="id")
         trace = await services.log.trace(canonical)
         if trace is None:
             raise UnknownDecisionError(
-                f"no decision {canonical} in the log; old ones leave it once exported and trimmed",
+                f"no decision {canonical} in the store: it is unknown, still on its way, or left it long ago",
                 field="id",
             )
         return trace

@@ -3,18 +3,20 @@
 import math
 import time
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID, uuid5
 
 import msgspec
 import uuid_utils
-from litestar import Controller, post
+from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, JSONBody
 from litestar.status_codes import HTTP_202_ACCEPTED
+from msgspec import Meta
 
 from policies.events import FeedbackGiven
 from policies.query import loggable_text
+from router.api.decision_ids import canonical_decision_id
 from router.api.schemas import MAX_BATCH, Feedback, FeedbackReceipt
 from router.auth import caller_guard
 from router.errors import BadRequestError, IdempotencyConflictError
@@ -36,7 +38,10 @@ class FeedbackController(Controller):
     @post(status_code=HTTP_202_ACCEPTED, summary="Report metrics of decisions")
     async def give_feedback(
         self,
-        data: JSONBody[Feedback | list[Feedback]],
+        data: JSONBody[
+            Feedback | Annotated[list[Feedback], Meta(min_length=1, max_length=MAX_BATCH)]
+        ],
+        request: Request[Any, Any, Any],
         services: NamedDependency[Services],
         idempotency_key: Annotated[
             str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=256)
@@ -44,16 +49,16 @@ class FeedbackController(Controller):
     ) -> FeedbackReceipt:
         """Append one value, or a list; a retry with the same Idempotency-Key adds nothing."""
         values = data if isinstance(data, list) else [data]
-        if not 1 <= len(values) <= MAX_BATCH:
-            raise BadRequestError(f"give 1 to {MAX_BATCH} values, not {len(values)}")
-        for index, value in enumerate(values):
-            _check(value, f"[{index}]." if isinstance(data, list) else "")
-        if idempotency_key is not None:
-            await _check_same_body(idempotency_key, values, services)
         events = [
-            _event(value, _feedback_id(idempotency_key, index), services)
+            _event(value, f"[{index}]." if isinstance(data, list) else "", services)
             for index, value in enumerate(values)
         ]
+        if idempotency_key is not None:
+            # Two callers may use the same key; what tells them apart isn't kept in the clear.
+            caller = sha256(request.headers.get("authorization", "").encode()).hexdigest()
+            scope = f"{caller}:{idempotency_key}"
+            await _check_same_body(scope, values, services)
+            events = [_with_idempotent_id(event, scope, i) for i, event in enumerate(events)]
         appended = await services.log.append(events)
         services.metrics.observe_feedback(events)
         return FeedbackReceipt(
@@ -64,25 +69,10 @@ class FeedbackController(Controller):
         )
 
 
-def _check(value: Feedback, where: str) -> None:
-    try:
-        UUID(value.decision_id)
-    except ValueError as error:
-        raise BadRequestError(
-            f"{value.decision_id!r} is no decision id", field=f"{where}decision_id"
-        ) from error
-    if not math.isfinite(value.value):
-        raise BadRequestError("the value must be finite", field=f"{where}value")
-    if value.metric == "quality" and not 0.0 <= value.value <= 1.0:
-        raise BadRequestError(
-            f"quality lies between 0 and 1, not at {value.value}", field=f"{where}value"
-        )
-
-
-async def _check_same_body(key: str, values: list[Feedback], services: Services) -> None:
+async def _check_same_body(scope: str, values: list[Feedback], services: Services) -> None:
     fingerprint = sha256(msgspec.json.encode(values)).hexdigest()
     try:
-        earlier = await services.log.remember(f"feedback:{key}", fingerprint, _REMEMBERED_S)
+        earlier = await services.log.remember(f"feedback:{scope}", fingerprint, _REMEMBERED_S)
     except StoreUnavailableError:
         return  # taken all the same: ids made from the key keep a retry from counting twice
     if earlier is not None and earlier != fingerprint:
@@ -92,18 +82,23 @@ async def _check_same_body(key: str, values: list[Feedback], services: Services)
         )
 
 
-def _feedback_id(idempotency_key: str | None, index: int) -> str:
-    if idempotency_key is None:
-        return str(uuid_utils.uuid7())
-    return str(uuid5(_IDEMPOTENT_IDS, f"{index}:{idempotency_key}"))
+def _with_idempotent_id(event: FeedbackGiven, scope: str, index: int) -> FeedbackGiven:
+    """The event with an id that a retry gives again, and other feedback never does."""
+    name = f"{scope}:{index}:{event.decision_id}:{event.metric}"
+    return msgspec.structs.replace(event, feedback_id=str(uuid5(_IDEMPOTENT_IDS, name)))
 
 
-def _event(value: Feedback, feedback_id: str, services: Services) -> FeedbackGiven:
+def _event(value: Feedback, where: str, services: Services) -> FeedbackGiven:
+    if not math.isfinite(value.value):
+        raise BadRequestError("the value must be finite", field=f"{where}value")
+    if value.metric == "quality" and not 0.0 <= value.value <= 1.0:
+        raise BadRequestError(
+            f"quality lies between 0 and 1, not at {value.value}", field=f"{where}value"
+        )
     text = services.settings.log.text
     return FeedbackGiven(
-        feedback_id=feedback_id,
-        # The canonical spelling, so that feedback joins however the client wrote the id.
-        decision_id=str(UUID(value.decision_id)),
+        feedback_id=str(uuid_utils.uuid7()),
+        decision_id=canonical_decision_id(value.decision_id, field=f"{where}decision_id"),
         metric=value.metric,
         value=value.value,
         at=time.time(),

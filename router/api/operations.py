@@ -2,7 +2,6 @@
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
-from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from router.api.schemas import Health
 from router.metrics import CONTENT_TYPE
@@ -20,21 +19,19 @@ class HealthController(Controller):
         """Yes, if it answers at all."""
         return Health(status="live")
 
-    @get("/ready", summary="Can it decide?", raises=[])
-    async def ready(self, services: NamedDependency[Services]) -> Response[Health]:
-        """200 while it can decide; without its store it still can, and says so."""
-        if services.stopping:
-            return Response(Health(status="stopping"), status_code=HTTP_503_SERVICE_UNAVAILABLE)
-        serving = services.active.current
+    @get("/ready", summary="Can it decide?", sync_to_thread=False)
+    def ready(self, services: NamedDependency[Services]) -> Health:
+        """200: it decides even without its store or on an older policy, and says so."""
+        serving, refused = services.active.current, services.watcher.refused
         store = "up" if services.log.store_up else "down"
-        degraded = store == "down" or serving.fallback is not None
-        health = Health(
-            status="degraded" if degraded else "ready",
+        sound = store == "up" and serving.fallback is None and refused is None
+        return Health(
+            status="ready" if sound else "degraded",
             policy=serving.policy.version,
             store=store,
             fallback=serving.fallback,
+            refused=refused,
         )
-        return Response(health, status_code=HTTP_200_OK)
 
 
 class MetricsController(Controller):

@@ -10,7 +10,6 @@ from litestar.params import JSONBody
 from litestar.status_codes import HTTP_200_OK
 
 from router.api.schemas import (
-    MAX_BATCH,
     BatchRequest,
     BatchResponse,
     RouteRequest,
@@ -18,7 +17,6 @@ from router.api.schemas import (
 )
 from router.auth import caller_guard
 from router.decider import Decision
-from router.errors import BadRequestError
 from router.services import Services
 
 # Beyond this many characters, encoding would hold the event loop for more than about a millisecond.
@@ -45,12 +43,12 @@ class RouteController(Controller):
         self, data: JSONBody[BatchRequest], services: NamedDependency[Services]
     ) -> BatchResponse:
         """Decide on all of them by the same policy, or on none where one is wrong."""
-        if not 1 <= len(data.requests) <= MAX_BATCH:
-            raise BadRequestError(
-                f"a batch has 1 to {MAX_BATCH} requests, not {len(data.requests)}", field="requests"
-            )
         decisions = await _decide(data.requests, services, in_batch=True)
         return BatchResponse([decision.response for decision in decisions])
+
+
+def _characters(request: RouteRequest) -> int:
+    return len(request.query) or sum(len(turn.content) for turn in request.messages)
 
 
 async def _decide(
@@ -59,7 +57,7 @@ async def _decide(
     started = time.perf_counter()
     serving = services.active.current
     decide = services.decider.decide
-    if sum(len(request.query) for request in requests) > _ENCODE_OFF_LOOP_CHARS:
+    if sum(map(_characters, requests)) > _ENCODE_OFF_LOOP_CHARS:
         decisions = await asyncio.to_thread(decide, requests, serving, in_batch=in_batch)
     else:
         decisions = decide(requests, serving, in_batch=in_batch)

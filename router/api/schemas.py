@@ -32,7 +32,7 @@ class RouteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Up to 256 queries, decided together."""
 
-    requests: list[RouteRequest]
+    requests: Annotated[list[RouteRequest], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 class PolicyReference(msgspec.Struct, frozen=True):
@@ -142,3 +142,4 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     policy: str = ""
     store: str = ""
     fallback: str | None = None
+    refused: str | None = None

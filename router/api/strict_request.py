@@ -1,13 +1,16 @@
 """Request bodies decoded straight into the endpoint's struct: strictly, and once."""
 
+import asyncio
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 from litestar import Request
 
-from router.errors import BadRequestError
+from router.errors import BadRequestError, SlowBodyError
 from router.problems import field_of
+
+BODY_TIMEOUT_S = 5.0
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -16,6 +19,18 @@ class StrictRequest(Request[Any, Any, Any]):
     The decoded struct passes through the framework's own conversion untouched, and stays the
     endpoint's `data` parameter, from which the OpenAPI schema is made.
     """
+
+    async def body(self) -> bytes:
+        """The body, which must arrive in time: a client that trickles it would hold us for ever.
+
+        Raises:
+            SlowBodyError: it didn't.
+        """
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await super().body()
+        except TimeoutError as error:
+            raise SlowBodyError(f"the body didn't arrive within {BODY_TIMEOUT_S:g} s") from error
 
     async def json(self) -> Any:
         """The body as the type of the handler's `data` parameter.

@@ -52,7 +52,7 @@ def rounds_of(
     at: float = 0.0,
     tenants: Sequence[str] = ("",),
 ) -> LoggedRounds:
-    """n logged rounds of that world, one a second from `at`; uniform draws unless told otherwise."""
+    """n logged rounds of that world, one a second from `at`; drawn uniformly by default."""
     features = features_of(n, rng)
     rates = success_rates(features) if rates is None else rates
     if probabilities is None:

@@ -32,14 +32,10 @@ if TYPE_CHECKING:
     metavar="uniform|epsilon:E|POLICY_DIR",
     help="Who decides.",
 )
-@click.option(
-    "--incumbent", help="epsilon's preferred arm.  [default: the best by quality]"
-)
+@click.option("--incumbent", help="epsilon's preferred arm.  [default: the best by quality]")
 @click.option("--n", type=click.IntRange(1), help="Decisions.  [default: one a row]")
 @seed_option
-@click.option(
-    "--objective", help="A name, or weights as JSON.  [default: quality]"
-)
+@click.option("--objective", help="A name, or weights as JSON.  [default: quality]")
 @click.option("--tenant", default="", help="Of every request.")
 @directory_option("--to", required=True, help="The log directory.")
 @config_option
@@ -151,6 +147,11 @@ def _logger(
     if kind == "epsilon":
         arm = best_fixed_arm(table) if incumbent is None else table.arms.index(incumbent)
         return epsilon_logger(table, _epsilon(value), arm)
+    if not Path(spec).is_dir():
+        raise click.BadParameter(
+            f"{spec!r} is no policy's directory, and neither 'uniform' nor like 'epsilon:0.1'",
+            param_hint="--logger",
+        )
     policy = load_policy(read_artifact(Path(spec)))
     return policy_logger(table, features, policy, objective.weights, settings.exploration)
 
