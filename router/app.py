@@ -1,5 +1,6 @@
 """The composition root: settings and ports in, a Litestar application out."""
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -10,6 +11,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 
 from policies.encoders import Encoder, load_encoder
 from policies.features import Featurizer
@@ -34,6 +36,7 @@ from router.services import Services
 from router.settings import Settings
 
 MAX_BODY_BYTES = 1_048_576
+_REPORT_LOG_EVERY_S = 1.0
 
 
 def create_app(
@@ -64,7 +67,6 @@ def create_app(
     decider = Decider(settings, featurizer, text=settings.log.text)
     metrics = Metrics()
     log = EventLog(store, Spool(data / "spool"), capacity=settings.log.queue_size)
-    metrics.read_log_from(lambda: log.counters)
     replica = f"{socket.gethostname()}-{os.getpid()}"
     cache = PolicyCache(data)
     watcher = PolicyWatcher(registry, decider, settings.exploration, cache, metrics, replica)
@@ -75,9 +77,11 @@ def create_app(
         app.state.access = keys
         await log.start()
         await watcher.start()
+        reporting = asyncio.create_task(_report_log(log, metrics), name="log-metrics")
         try:
             yield
         finally:
+            reporting.cancel()
             await watcher.stop()
             await log.stop()
             await store.close()
@@ -103,5 +107,22 @@ def create_app(
             description="Decides, for every query, how to answer it; learns it from feedback.",
             path="/schema",
             render_plugins=[SwaggerRenderPlugin()],
+            components=Components(
+                security_schemes={
+                    "key": SecurityScheme(
+                        type="http",
+                        scheme="bearer",
+                        description="A caller's key where keys are configured, or the admin key.",
+                    )
+                }
+            ),
+            security=[{"key": []}, {}],
         ),
     )
+
+
+async def _report_log(log: EventLog, metrics: Metrics) -> None:
+    """Keep the log's metrics fresh, also in workers that nobody scrapes."""
+    while True:
+        metrics.observe_log(log.counters)
+        await asyncio.sleep(_REPORT_LOG_EVERY_S)

@@ -2,11 +2,13 @@
 
 import os
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from policies.events import DecisionMade, FeedbackGiven
 from router.log.event_log import LogCounters
@@ -52,13 +54,15 @@ class Metrics:
             "Active policies refused because they don't fit or are damaged.",
             registry=registry,
         )
-        self._log = {
-            name: Gauge(
-                f"rag_router_log_{name}", text, registry=registry, multiprocess_mode="livesum"
-            )
-            for name, text in _LOG_GAUGES.items()
+        self._log_counts = {
+            name: Counter(f"rag_router_log_{name}", text, registry=registry)
+            for name, text in _LOG_COUNTS.items()
         }
-        self._read_log: Callable[[], LogCounters] = LogCounters
+        self._log_states = {
+            name: Gauge(f"rag_router_log_{name}", text, registry=registry, multiprocess_mode=mode)
+            for name, (text, mode) in _LOG_STATES.items()
+        }
+        self._told = LogCounters()
 
     def observe_decisions(self, events: Sequence[DecisionMade], seconds: float) -> None:
         """Count decisions by arm, and the time they took together."""
@@ -80,24 +84,39 @@ class Metrics:
         """Count a policy refused."""
         self._refusals.inc()
 
-    def read_log_from(self, read: Callable[[], LogCounters]) -> None:
-        """Take the event log's own counters at each scrape."""
-        self._read_log = read
+    def observe_log(self, counters: LogCounters) -> None:
+        """Take over the event log's own counts; called often, so that no scrape misses a worker."""
+        for name, counter in self._log_counts.items():
+            counter.inc(getattr(counters, name) - getattr(self._told, name))
+        for name, gauge in self._log_states.items():
+            gauge.set(getattr(counters, name))
+        self._told = counters
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format; those of all workers where there are several."""
-        counters = self._read_log()
-        for name, gauge in self._log.items():
-            gauge.set(getattr(counters, name))
-        if MULTIPROCESS_DIRECTORY in os.environ:
-            together = CollectorRegistry()
-            MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-            return generate_latest(together)
-        return generate_latest(self.registry)
+        directory = os.environ.get(MULTIPROCESS_DIRECTORY)
+        if directory is None:
+            return generate_latest(self.registry)
+        _forget_dead_workers(Path(directory))
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
 
 
-_LOG_GAUGES = {
-    "recorded": "Events given to the log since the start.",
+def _forget_dead_workers(directory: Path) -> None:
+    """Drop the states (not the counts) of workers that have ended."""
+    for path in directory.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass  # alive, and somebody else's
+
+
+_LOG_COUNTS = {
+    "recorded": "Events given to the log.",
     "stored": "Events that reached the store.",
     "duplicates": "Events the store already had (retries).",
     "spooled": "Events written to the disk spool because the store was away or too slow.",
@@ -106,8 +125,11 @@ _LOG_GAUGES = {
     "lost": "Events that neither store nor disk took: must stay 0.",
     "store_failures": "Calls to the store that failed.",
     "spool_failures": "Writes to the spool that failed.",
-    "damaged": "Spooled records that a crash tore or the disk altered.",
-    "queue_depth": "Events waiting in memory.",
-    "spool_bytes": "Bytes waiting in the disk spool.",
-    "store_up": "1 while the store answers.",
+    "damaged": "Spool records, or tails of spool files, that couldn't be read.",
+}
+# Text, and how several workers' states become one.
+_LOG_STATES: dict[str, tuple[str, Literal["livesum", "livemin"]]] = {
+    "queue_depth": ("Events waiting in memory.", "livesum"),
+    "spool_bytes": ("Bytes waiting in the disk spool.", "livesum"),
+    "store_up": ("1 while the store answers every worker.", "livemin"),
 }

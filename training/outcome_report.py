@@ -21,7 +21,7 @@ from training.outcomes import Floats, OutcomeTable
 # The sweep's weights, per spread of the arms' mean amounts: from where cost decides nothing to
 # where it decides everything.
 _SWEEP = np.geomspace(1e-3, 3.0, 80).tolist()
-_ONE_ARM = 0.99
+_NEARLY_ALL = 0.99
 
 Weights = dict[str, float]
 Means = dict[str, float]
@@ -106,31 +106,33 @@ def require_arms(policy: Policy, table: OutcomeTable, feature_version: str) -> l
 def sweep(table: OutcomeTable, expected: Floats, metrics: Sequence[str]) -> list[CurvePoint]:
     """Quality alone, then quality against each amount that the policy expects, ever dearer.
 
-    The sweep of an amount ends with the first objective at which nearly all queries go to one arm,
-    as they do at every dearer one.
+    The sweep of an amount ends with the first objective at which nearly all queries go to the arm
+    that needs least of it, as they do at every dearer one.
     """
 
     def point(weights: Weights) -> CurvePoint:
         return curve_point(table, choose_greedily(table, expected, metrics, weights), weights)
 
     points = [point({"quality": 1.0})]
-    for metric, spread in _amount_spreads(table, metrics):
+    for metric, spread, thriftiest in _amount_spreads(table, metrics):
         for weight in _SWEEP:
             points.append(point({"quality": 1.0, metric: -float(f"{weight / spread:.3g}")}))
-            if max(points[-1].share.values()) >= _ONE_ARM:
+            if points[-1].share[thriftiest] >= _NEARLY_ALL:
                 break
     return points
 
 
-def _amount_spreads(table: OutcomeTable, metrics: Sequence[str]) -> list[tuple[str, float]]:
-    """Amounts that the policy expects and that differ between arms, by how much their means do."""
+def _amount_spreads(table: OutcomeTable, metrics: Sequence[str]) -> list[tuple[str, float, str]]:
+    """Amounts that the policy expects and that differ between arms: by how much their means do,
+    and the arm with the least.
+    """
     spreads = []
     for m, metric in enumerate(table.metrics):
         values = table.values[:, :, m]
         if metric in metrics and is_amount(metric, values):
-            spread = float(np.ptp(_column_means(values)))
-            if spread > 0.0:
-                spreads.append((metric, spread))
+            means = _column_means(values)
+            if np.ptp(means) > 0.0:
+                spreads.append((metric, float(np.ptp(means)), table.arms[int(means.argmin())]))
     return spreads
 
 

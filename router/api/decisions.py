@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from router.api.decision_ids import canonical_decision_id
+from router.api.problem_responses import problems
 from router.auth import caller_guard
 from router.errors import UnknownDecisionError
 from router.log.store import Trace
@@ -18,14 +19,14 @@ class DecisionController(Controller):
     tags = ("decisions",)
     guards = (caller_guard,)
 
-    @get("/{decision_id:str}", summary="Trace one decision")
+    @get("/{decision_id:str}", summary="Trace one decision", responses=problems(400, 401, 404, 503))
     async def trace(self, decision_id: FromPath[str], services: NamedDependency[Services]) -> Trace:
         """The decision, its answer and all feedback on it so far, as the log holds them."""
         canonical = canonical_decision_id(decision_id, field="id")
         trace = await services.log.trace(canonical)
         if trace is None:
             raise UnknownDecisionError(
-                f"no decision {canonical} in the store: it is unknown, still on its way, or left it long ago",
+                f"no decision {canonical} in the store: unknown, still on its way, or long gone",
                 field="id",
             )
         return trace

@@ -17,6 +17,7 @@ from msgspec import Meta
 from policies.events import FeedbackGiven
 from policies.query import loggable_text
 from router.api.decision_ids import canonical_decision_id
+from router.api.problem_responses import problems
 from router.api.schemas import MAX_BATCH, Feedback, FeedbackReceipt
 from router.auth import caller_guard
 from router.errors import BadRequestError, IdempotencyConflictError
@@ -35,7 +36,11 @@ class FeedbackController(Controller):
     tags = ("feedback",)
     guards = (caller_guard,)
 
-    @post(status_code=HTTP_202_ACCEPTED, summary="Report metrics of decisions")
+    @post(
+        status_code=HTTP_202_ACCEPTED,
+        summary="Report metrics of decisions",
+        responses=problems(400, 401, 408, 413, 422, 503),
+    )
     async def give_feedback(
         self,
         data: JSONBody[

@@ -1,6 +1,6 @@
 """/health/live, /health/ready and /metrics: for orchestrators and Prometheus."""
 
-from litestar import Controller, Response, get
+from litestar import Controller, MediaType, Response, get
 from litestar.di import NamedDependency
 
 from router.api.schemas import Health
@@ -40,7 +40,8 @@ class MetricsController(Controller):
     path = "/metrics"
     tags = ("operations",)
 
-    @get(summary="Prometheus metrics", sync_to_thread=False)
+    @get(summary="Prometheus metrics", media_type=MediaType.TEXT, sync_to_thread=False)
     def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
         """All metrics in Prometheus' text format."""
+        services.metrics.observe_log(services.log.counters)
         return Response(services.metrics.render(), media_type=CONTENT_TYPE)

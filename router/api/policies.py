@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.status_codes import HTTP_200_OK
 
+from router.api.problem_responses import problems
 from router.api.schemas import (
     Activated,
     PolicyList,
@@ -23,7 +24,7 @@ class PolicyController(Controller):
     path = "/v1/policies"
     tags = ("policies",)
 
-    @get(guards=[caller_guard], summary="List policies")
+    @get(guards=[caller_guard], summary="List policies", responses=problems(401, 503))
     async def list_policies(self, services: NamedDependency[Services]) -> PolicyList:
         """What this replica serves, the active version, all stored policies and all replicas."""
         manifests, active, replicas = await services.watcher.survey()
@@ -55,6 +56,7 @@ class PolicyController(Controller):
         guards=[admin_guard],
         status_code=HTTP_200_OK,
         summary="Serve a stored policy on every replica",
+        responses=problems(403, 404, 409, 422, 503),
     )
     async def activate(
         self, version: FromPath[str], services: NamedDependency[Services]
@@ -68,6 +70,7 @@ class PolicyController(Controller):
         guards=[admin_guard],
         status_code=HTTP_200_OK,
         summary="Serve the policy before this one on every replica",
+        responses=problems(403, 409, 503),
     )
     async def rollback(self, services: NamedDependency[Services]) -> Activated:
         """Take back the last activation; the same swap, the other way."""

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from litestar.status_codes import HTTP_200_OK
 
+from router.api.problem_responses import problems
 from router.api.schemas import (
     BatchRequest,
     BatchResponse,
@@ -30,7 +31,11 @@ class RouteController(Controller):
     tags = ("decisions",)
     guards = (caller_guard,)
 
-    @post(status_code=HTTP_200_OK, summary="Decide how to answer one query")
+    @post(
+        status_code=HTTP_200_OK,
+        summary="Decide how to answer one query",
+        responses=problems(400, 401, 408, 413),
+    )
     async def route(
         self, data: JSONBody[RouteRequest], services: NamedDependency[Services]
     ) -> RouteResponse:
@@ -38,7 +43,12 @@ class RouteController(Controller):
         [decision] = await _decide([data], services, in_batch=False)
         return decision.response
 
-    @post("/batch", status_code=HTTP_200_OK, summary="Decide on up to 256 queries")
+    @post(
+        "/batch",
+        status_code=HTTP_200_OK,
+        summary="Decide on up to 256 queries",
+        responses=problems(400, 401, 408, 413),
+    )
     async def route_batch(
         self, data: JSONBody[BatchRequest], services: NamedDependency[Services]
     ) -> BatchResponse:

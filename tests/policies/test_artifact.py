@@ -1,6 +1,7 @@
 """Artifacts: whole, unaltered, and of a kind that can be read; otherwise refused."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,11 @@ def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> 
     assert (tmp_path / "thesis.txt").read_text() == "dear"
 
 
+# A sound safetensors file of a type that numpy doesn't have.
+_HEADER = b'{"x":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+BFLOAT16 = len(_HEADER).to_bytes(8, "little") + _HEADER + b"\0\0"
+
+
 def altered(**changes: bytes | None) -> dict[str, bytes]:
     files = pack_artifact(artifact())
     for name, content in changes.items():
@@ -90,6 +96,8 @@ def manifest_with(**changes: object) -> bytes:
         (altered(manifest=None), "no manifest.json"),
         (altered(manifest=b"{"), "damaged"),
         (altered(manifest=b"{}"), "damaged"),
+        (altered(manifest=b'{"name": "\xff"}'), "damaged"),
+        (altered(tensors=BFLOAT16), "damaged"),
         (altered(tensors=b"garbage"), "damaged"),
         (altered(tensors=pack_artifact(artifact("other"))[TENSORS][:-1] + b"\1"), "altered"),
         (altered(manifest=manifest_with(name="better")), "altered"),
@@ -112,6 +120,9 @@ def test_a_missing_directory_is_refused_with_its_name(tmp_path: Path) -> None:
         ({"kind": "oracle"}, "doesn't know"),
         ({"arms": ["a"]}, "manifest names 1 arms"),
         ({"kind": "rules"}, "another release's rules"),
+        ({"kind": "rules", "metrics": ["cost_usd"]}, "expects no quality"),
+        ({"arms": ["a", "a"]}, "different arms"),
+        ({"metrics": []}, "different metrics"),
     ],
 )
 def test_a_sound_artifact_that_holds_no_policy_of_ours_is_refused(
@@ -126,3 +137,20 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     tensors = {**broken.tensors, "intercepts": np.array([[np.nan], [0.0]])}
     with pytest.raises(ArtifactError, match="finite"):
         load_policy(seal(broken.manifest, tensors))
+
+
+def test_a_tensor_too_many_is_refused() -> None:
+    sound = artifact()
+    with pytest.raises(ArtifactError, match="no linear policy has"):
+        load_policy(seal(sound.manifest, {**sound.tensors, "extra": np.zeros(1)}))
+
+
+def test_a_manifest_of_a_later_release_with_a_new_field_is_still_read() -> None:
+    files = pack_artifact(artifact())
+    manifest = json.loads(files[MANIFEST])
+    manifest["mood"] = "good"
+    unversioned = {name: value for name, value in manifest.items() if name != "version"}
+    canonical = json.dumps(unversioned, sort_keys=True, separators=(",", ":")).encode()
+    manifest["version"] = sha256(canonical + b"\0" + files[TENSORS]).hexdigest()[:16]
+    files[MANIFEST] = json.dumps(manifest).encode()
+    assert unpack_artifact(files, source="test").version == manifest["version"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from policies.errors import ArmError
+from policies.errors import ArmError, ExpectationError
 from policies.exploration import (
     GREEDY,
     Exploration,
@@ -43,7 +43,7 @@ def test_whatever_the_settings_rows_are_distributions_with_masks_and_floors_kept
     probabilities = arm_probabilities(utilities, eligible, exploration)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-9)
     assert (probabilities[~eligible] == 0.0).all()
-    assert (probabilities >= -1e-12).all()
+    assert (probabilities >= 0.0).all()
     lone = eligible.sum(axis=1) == 1
     assert (probabilities[lone].max(axis=1) == 1.0).all()
     if exploration.kind != "greedy":
@@ -86,6 +86,12 @@ def test_a_cold_start_explores_with_its_initial_share() -> None:
     cold = until_first_promotion(Exploration(initial=0.3))
     [probabilities] = arm_probabilities(GAPS, ALL, cold)
     np.testing.assert_allclose(probabilities, [0.8, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_utility_that_is_no_number_is_an_error_not_a_probability(value: float) -> None:
+    with pytest.raises(ExpectationError):
+        arm_probabilities(np.array([[0.5, value, 0.1]]), ALL, Exploration())
 
 
 def test_no_eligible_arm_is_an_error() -> None:

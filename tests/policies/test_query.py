@@ -1,5 +1,7 @@
 """A query's limits, its hash, and what the log may hold of it."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,10 @@ def test_any_text_has_a_hash_of_16_hex_digits(text: str) -> None:
         ("call +49 (170) 123-45.67", "call <number>"),
         ("card 4111 1111 1111 1111.", "card <number>."),
         ("key sk-abcdef0123456789", "key <secret>"),
+        ("send Bearer abc.def-123", "send <secret>"),
+        ("token eyJhbGciOi.eyJzdWIi.c2lnbg", "token <secret>"),
+        ("id AKIAIOSFODNN7EXAMPLE", "id <secret>"),
+        ("root@localhost", "<email>"),
         ("in 2019 with 12 people", "in 2019 with 12 people"),
     ],
 )
@@ -51,3 +57,12 @@ def test_redaction_takes_out_what_identifies(text: str, redacted: str) -> None:
     assert loggable_text(text, "redacted") == redacted
     assert loggable_text(text, "full") == text
     assert loggable_text(text, "none") is None
+
+
+@pytest.mark.parametrize("unit", ["a", "1", "1 ", "a.", "a@", "(", "+1", "a-", "http:", "eyJ."])
+def test_redaction_takes_time_in_proportion_to_the_text(unit: str) -> None:
+    """A quadratic search of the longest query takes seconds; a linear one, milliseconds."""
+    hostile = (unit * MAX_QUERY_CHARS)[: MAX_QUERY_CHARS - 1] + "!"
+    began = time.perf_counter()
+    loggable_text(hostile, "redacted")
+    assert time.perf_counter() - began < 0.5

@@ -9,11 +9,13 @@ import httpx
 import pytest
 import redis
 
+from policies.artifact import MANIFEST, TENSORS
 from policies.encoders import Encoder
 from policies.registries.redis_registry import RedisPolicyRegistry
+from policies.store_keys import StoreKeys
 from tests.router.api.test_policies import always
 from tests.service_process import ServiceProcess
-from tests.stores import wait_until
+from tests.stores import StoreServer, wait_until
 
 REPLICAS = 2
 SWAP_BOUND_S = 2.0
@@ -120,11 +122,8 @@ def test_a_bad_policy_made_active_leaves_every_replica_on_its_incumbent(
 
 
 def test_a_restarted_replica_serves_the_promoted_policy_even_without_its_store(
-    tmp_path: Path, valkey_server: object, encoder: Encoder
+    tmp_path: Path, valkey_server: StoreServer, encoder: Encoder
 ) -> None:
-    from tests.stores import StoreServer
-
-    assert isinstance(valkey_server, StoreServer)
     artifact = always("retrieve", encoder)
     with valkey_server.client() as client:
         store = RedisPolicyRegistry(client)
@@ -138,4 +137,41 @@ def test_a_restarted_replica_serves_the_promoted_policy_even_without_its_store(
         service.start()
         decision = service.route()
         assert decision["policy"]["version"] == artifact.version  # type: ignore[index]
-        assert "cached policy" in str(decision["fallback"])
+        assert "cached on disk" in str(decision["fallback"])
+
+
+def test_the_incumbent_stays_across_a_restart_when_the_active_policy_does_not_fit(
+    tmp_path: Path, valkey_server: StoreServer, encoder: Encoder
+) -> None:
+    good, stranger = always("retrieve", encoder), always("a", encoder, arms=["a", "b"])
+    config = f'[redis]\nurl = "{valkey_server.url}"\n'
+    with valkey_server.client() as client:
+        registry = RedisPolicyRegistry(client)
+        for artifact in (good, stranger):
+            registry.publish(artifact)
+        registry.activate(good.version)
+        with ServiceProcess(tmp_path / "data", config=config) as service:
+            registry.activate(stranger.version)
+            wait_until(lambda: service.client.get("/health/ready").json()["status"] == "degraded")
+            service.stop()
+            service.start()
+            decision = service.route()
+            assert decision["policy"]["version"] == good.version  # type: ignore[index]
+            assert "refused" in str(decision["fallback"])
+            ready = service.client.get("/health/ready").json()
+            assert "doesn't know the configured arms" in ready["refused"]
+
+
+def test_a_policy_that_cannot_be_loaded_keeps_nobody_from_starting(
+    tmp_path: Path, valkey_server: StoreServer
+) -> None:
+    files = {MANIFEST: b'{"kind": "linear", "name": "\xff"}', TENSORS: b"garbage"}
+    with valkey_server.client() as client:
+        keys = StoreKeys()
+        client.hset(keys.policy("deadbeef"), mapping=files)  # type: ignore[arg-type]
+        client.sadd(keys.policies, "deadbeef")
+        RedisPolicyRegistry(client).activate("deadbeef")
+    config = f'[redis]\nurl = "{valkey_server.url}"\n'
+    with ServiceProcess(tmp_path / "data", config=config) as service:
+        assert service.route()["policy"]["name"] == "rules"  # type: ignore[index]
+        assert service.client.get("/v1/policies").json()["active"] == "deadbeef"

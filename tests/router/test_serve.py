@@ -1,8 +1,11 @@
 """`rag-router serve` as a process: the embedded store, restarts, workers, bad starts."""
 
 import socket
+import statistics
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,11 @@ def test_workers_share_the_store_and_add_up_their_metrics(tmp_path: Path) -> Non
         metrics = service.client.get("/metrics").text
         line = 'rag_router_decisions_total{arm="hybrid",explored="false"} 40.0'
         assert line in metrics
+        # Each worker tells its own log's counts, whichever is asked.
+        wait_until(
+            lambda: "rag_router_log_recorded_total 40.0" in service.client.get("/metrics").text
+        )
+        assert "rag_router_log_store_up 1.0" in service.client.get("/metrics").text
         replicas = service.client.get("/v1/policies").json()["replicas"]
         assert len({replica["replica"] for replica in replicas}) == 2
 
@@ -107,12 +115,17 @@ def test_a_service_starts_without_its_store_and_catches_up(
         wait_until(lambda: service.trace(decision["decision_id"]).is_success)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("config", "status", "message"),
     [
         ('[arms.a]\nroute = "finetund"', 2, "arms.a.route"),
         ("[", 2, "TOML"),
         ('encoder = "minilm"', 2, "encoder"),
+        ('encoder = "static:/nowhere"', 2, "encoder"),
+        ('[redis]\nurl = "redis://localhost:99999999"', 2, "port"),
+        ('[redis]\nurl = "redis://localhost/0?password=hunter2"', 2, "options"),
+        ('[redis]\nurl = "redis://localhost/abc"', 2, "database"),
         ('[auth]\napi_keys_env = "NO_SUCH_VARIABLE"', 2, "NO_SUCH_VARIABLE"),
         ('[redis]\nurl = "http://nowhere"', 2, "redis.url"),
         ('[redis]\nurl = "redis://:hunter2@localhost"', 2, "redis.password_env"),
@@ -120,11 +133,12 @@ def test_a_service_starts_without_its_store_and_catches_up(
     ],
 )
 def test_a_bad_start_says_what_is_wrong(
-    tmp_path: Path, config: str, status: int, message: str
+    tmp_path: Path, config: str, status: int, message: str, workers: int
 ) -> None:
     path = tmp_path / "router.toml"
     path.write_text(config)
     command = [sys.executable, "-m", "router.cli", "serve", "--port", "0", "--config", str(path)]
+    command += ["--workers", str(workers)]
     finished = subprocess.run(
         [*command, "--data", str(tmp_path / "data")], capture_output=True, text=True, check=False
     )
@@ -139,6 +153,66 @@ def test_the_stores_password_comes_from_the_environment() -> None:
     assert store_url(settings, {"SECRET": "p@ss/word"}) == "redis://bob:p%40ss%2Fword@cache:6379/2"
     local = RedisSettings(url="unix:///run/store.sock", password_env="SECRET")
     assert store_url(local, {"SECRET": "x"}) == "unix://:x@/run/store.sock"
+
+
+def test_keep_alive_requests_do_not_wait_for_delayed_acknowledgements(tmp_path: Path) -> None:
+    """With Nagle's algorithm on, each takes the peer's 40 ms; without, about one."""
+    with ServiceProcess(tmp_path / "data") as service:
+        taken = []
+        for _ in range(50):
+            began = time.perf_counter()
+            service.route()
+            taken.append(time.perf_counter() - began)
+        assert statistics.median(taken) < 0.03
+
+
+def test_a_body_that_trickles_is_cut_off_with_a_problem(tmp_path: Path) -> None:
+    with ServiceProcess(tmp_path / "data") as service:
+        host, port = service.client.base_url.host, service.client.base_url.port
+        with socket.create_connection((host, port or 0), timeout=20) as connection:
+            head = "POST /v1/route HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+            connection.sendall(head.encode())
+            answer = connection.recv(4096).decode()
+        assert " 408 " in answer.splitlines()[0]
+        assert "problem+json" in answer
+
+
+def test_drawn_arms_follow_the_logged_probabilities_over_http(tmp_path: Path) -> None:
+    """Null: each draw follows its propensities. Per arm |z| > 4.5 has probability 7e-6; the ids,
+    and with them the draws, differ from run to run.
+    """
+    with ServiceProcess(tmp_path / "data") as service:
+        drawn, expected, variance = Counter[str](), Counter[str](), Counter[str]()
+        for batch in range(16):
+            requests = [{"query": f"Is {batch} the latest of {n}?"} for n in range(250)]
+            body = service.client.post("/v1/route/batch", json={"requests": requests}).json()
+            for decision in body["decisions"]:
+                drawn[decision["arm"]] += 1
+                for arm in decision["arms"]:
+                    p = arm["probability"]
+                    expected[arm["arm"]] += p
+                    variance[arm["arm"]] += p * (1 - p)
+        for arm, count in expected.items():
+            assert abs(drawn[arm] - count) / variance[arm] ** 0.5 < 4.5
+
+
+def test_without_text_nothing_of_a_query_is_left_anywhere(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with ServiceProcess(data, config='[log]\ntext = "none"\n') as service:
+        secret = "Xyzzyplugh"
+        decision_id = service.route(f"What about {secret}?")["decision_id"]
+        feedback = {"decision_id": decision_id, "metric": "quality", "value": 1}
+        feedback |= {"comment": secret, "demonstration": secret}
+        assert service.client.post("/v1/feedback", json=feedback).is_success
+        service.client.post("/v1/route", content=f'{{"query": "{secret}", "x": 1}}')
+        service.client.post("/v1/route", json={"query": secret, "arms": ["nope"]})
+        assert secret not in service.trace(decision_id).text
+        assert secret not in service.client.get("/metrics").text
+        service.stop()
+        assert secret not in service.log
+        held = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
+        assert decision_id.encode() in held  # type: ignore[attr-defined]
+        assert secret.encode() not in held
 
 
 def test_a_taken_port_says_so(tmp_path: Path) -> None:

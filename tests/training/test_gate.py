@@ -47,6 +47,7 @@ def test_a_small_advantage_is_refused_with_the_rows_that_would_settle_it() -> No
     assert found.more_rows > 1_000
 
 
+@pytest.mark.slow
 def test_promotions_of_an_equal_policy_are_rare() -> None:
     """Null: candidate and incumbent are worth the same; a promotion is an error of at most 2.5 %.
     More than 13 of 200 would be seen once in 1,000 runs.

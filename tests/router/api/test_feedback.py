@@ -1,9 +1,11 @@
 """POST /v1/feedback and GET /v1/decisions/{id}."""
 
+import msgspec
 import pytest
 
 from router.log.errors import StoreUnavailableError
-from tests.router.conftest import Service
+from router.settings import Settings
+from tests.router.conftest import Service, StartService
 
 OLD_DECISION = "018f3f2e-7d2a-7c3e-9b1a-3f1d2c4b5a69"
 
@@ -60,6 +62,10 @@ async def test_a_key_used_again_for_something_else_is_a_conflict(service: Servic
     ("change", "field"),
     [
         ({"decision_id": "7"}, "decision_id"),
+        ({"decision_id": OLD_DECISION.replace("-", "")}, "decision_id"),
+        ({"decision_id": f" {OLD_DECISION}"}, "decision_id"),
+        ({"decision_id": "0x" + OLD_DECISION[2:]}, "decision_id"),
+        ({"decision_id": OLD_DECISION.replace("0", "\u0660")}, "decision_id"),
         ({"metric": ""}, "metric"),
         ({"metric": "a b"}, "metric"),
         ({"value": "1"}, "value"),
@@ -78,6 +84,21 @@ async def test_bad_feedback_is_a_problem_that_names_the_field(
     assert (response.status_code, response.json()["field"]) == (400, field)
     listed = await service.client.post("/v1/feedback", json=[feedback])
     assert (listed.status_code, listed.json()["field"]) == (400, f"[0].{field}")
+
+
+async def test_two_callers_may_use_the_same_key(start_service: StartService) -> None:
+    settings = msgspec.convert({"auth": {"api_keys_env": "KEYS"}}, Settings)
+    async with start_service(settings, {"KEYS": "one,two"}) as service:
+        ids = set()
+        for caller, value in (("one", 0), ("two", 1)):
+            response = await service.client.post(
+                "/v1/feedback",
+                json={"decision_id": OLD_DECISION, "metric": "quality", "value": value},
+                headers={"Idempotency-Key": "1", "Authorization": f"Bearer {caller}"},
+            )
+            assert response.status_code == 202
+            ids.update(response.json()["feedback_ids"])
+        assert len(ids) == 2
 
 
 @pytest.mark.parametrize("key", ["", "x" * 257])

@@ -15,8 +15,8 @@ async def test_metrics_count_decisions_and_log_states(service: Service) -> None:
     await service.client.post("/v1/route", json={"query": "Who?", "arms": ["hybrid"]})
     text = (await service.client.get("/metrics")).text
     assert 'rag_router_decisions_total{arm="hybrid",explored="false"} 1.0' in text
-    assert "rag_router_log_recorded 1.0" in text
-    assert "rag_router_log_lost 0.0" in text
+    assert "rag_router_log_recorded_total 1.0" in text
+    assert "rag_router_log_lost_total 0.0" in text
 
 
 async def test_the_openapi_document_describes_every_endpoint(service: Service) -> None:
@@ -36,6 +36,14 @@ async def test_the_openapi_document_describes_every_endpoint(service: Service) -
     request = document["paths"]["/v1/route"]["post"]["requestBody"]["content"]["application/json"]
     assert request["schema"]["$ref"].endswith("RouteRequest")
     assert (await service.client.get("/schema")).status_code == 200
+    answers = document["paths"]["/v1/feedback"]["post"]["responses"]
+    assert set(answers) == {"202", "400", "401", "408", "413", "422", "503"}
+    for status in set(answers) - {"202"}:
+        assert list(answers[status]["content"]) == ["application/problem+json"]
+    assert list(document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == [
+        "text/plain"
+    ]
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
 
 
 @pytest.mark.parametrize(

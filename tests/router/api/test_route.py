@@ -118,6 +118,7 @@ async def test_one_wrong_request_fails_its_batch_and_nothing_is_logged(service: 
         ({"query": QUERY, "objective": {"quality": "1"}}, "objective[...]"),
         ({"query": QUERY, "objective": {}}, "objective"),
         ({"query": QUERY, "objective": {"quality": 0}}, "objective"),
+        ({"query": QUERY, "objective": {"quality": 1.5e308}}, "objective.quality"),
         ({"query": QUERY, "attributes": {"a": []}}, "attributes[...]"),
         ({"query": QUERY, "explore": "yes"}, "explore"),
         ({"query": QUERY, "tenant": "x" * 129}, "tenant"),

@@ -26,7 +26,7 @@ def test_traffic_and_feedback_reach_the_log_and_are_scored(tmp_path: Path) -> No
         assert sum(score["share"].values()) == pytest.approx(1.0)
         metrics = service.client.get("/metrics").text
         assert "rag_router_feedback_total 600.0" in metrics
-        assert "rag_router_log_recorded 800.0" in metrics
+        assert "rag_router_log_recorded_total 800.0" in metrics
 
 
 def test_a_table_is_replayed_and_only_the_drawn_arm_is_told(tmp_path: Path) -> None:

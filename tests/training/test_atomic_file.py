@@ -1,0 +1,36 @@
+"""Files of lines: whole or not at all."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from training.atomic_file import lines_to
+
+
+def test_lines_are_written_and_compressed_by_the_files_name(tmp_path: Path) -> None:
+    for name, read in (("a.jsonl", Path.read_bytes), ("a.jsonl.gz", _unpack)):
+        with lines_to(tmp_path / "new" / name) as write:
+            write(b"one")
+            write(b"two")
+        assert read(tmp_path / "new" / name) == b"one\ntwo\n"
+
+
+def _unpack(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes())
+
+
+def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"before\n")
+    with pytest.raises(KeyboardInterrupt), lines_to(path) as write:
+        write(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"before\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with lines_to(Path("-")) as write:
+        write("où".encode())
+    assert capsys.readouterr().out == "où\n"
