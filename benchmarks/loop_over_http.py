@@ -103,8 +103,9 @@ def promote(policy: Path, logs: Path, data: Path) -> str:
     judged = command("promote", *words)
     if judged.returncode == 0:
         return "promotes"
+    conditions = json.loads(judged.stdout)["verdict"]["conditions"]
     rag_policy("promote", *words, "--override", "benchmark: the log is smaller than the gate wants")
-    return "refuses: " + " ".join(judged.stderr.split())
+    return "refuses: " + ", ".join(c["name"] for c in conditions if not c["passed"])
 
 
 def start_service(home: Path, data: Path) -> tuple["subprocess.Popen[bytes]", str]:

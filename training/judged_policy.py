@@ -51,6 +51,7 @@ def unseen(rounds: LoggedRounds, policy: Policy) -> LoggedRounds:
     return rounds.rows(keep)
 
 
+@one_thread()
 def put_on_rounds(
     policy: Policy,
     rounds: LoggedRounds,
@@ -75,8 +76,7 @@ def put_on_rounds(
     scaled = fit_scale(rounds.features).apply(rounds.features)
     draws = draws_of(rounds, scaled)
     folds = grouped_folds(rounds.groups, _FOLDS, seed)
-    with one_thread():
-        predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
+    predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
     utilities = policy_utilities(policy, rounds, weights)
     probabilities = arm_probabilities(utilities, rounds.eligible, exploration)
     samples = {}

@@ -27,7 +27,6 @@ from training.outcome_report import (
 from training.outcomes import Floats, OutcomeTable, read_outcomes
 from training.query_features import QueryFeatures, query_features
 from training.reward_models import Regularisation, refit_heads
-from training.threads import one_thread
 
 # For policies that weren't trained on outcomes: what full-information training chooses here.
 _DEFAULT_C, _DEFAULT_ALPHA = 0.3, 30.0
@@ -103,14 +102,13 @@ def _refitted(
     table = rows.table
     regularisation = Regularisation(settings, _DEFAULT_C, _DEFAULT_ALPHA)
     scale = fit_scale(rows.features[keep])
-    with one_thread():
-        heads = refit_heads(
-            scale.apply(rows.features[keep]),
-            table.values[keep],
-            table.arms,
-            table.metrics,
-            regularisation,
-        )
+    heads = refit_heads(
+        scale.apply(rows.features[keep]),
+        table.values[keep],
+        table.arms,
+        table.metrics,
+        regularisation,
+    )
     expected = heads.expected(scale.apply(features))
     return np.asarray(expected[:, [table.arms.index(arm) for arm in arms]])
 

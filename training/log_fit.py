@@ -35,6 +35,7 @@ from training.pseudo_outcomes import (
     pseudo_outcomes,
 )
 from training.rounds import Floats, LoggedRounds
+from training.threads import one_thread
 
 FOLDS = 5
 DEFAULT = Recipe("learned", 1_000.0)
@@ -72,6 +73,7 @@ class LogFit(NamedTuple):
     nuisance_alphas: dict[str, float]
 
 
+@one_thread()
 def fit_from_rounds(
     rounds: LoggedRounds,
     weights: Floats,

@@ -17,6 +17,7 @@ from training.amounts import is_amount
 from training.folds import Ints
 from training.heads import Heads
 from training.ope import standard_error
+from training.threads import one_thread
 
 Floats = NDArray[np.float64]
 
@@ -44,6 +45,7 @@ class FittedHeads(NamedTuple):
     scores: list[HeadScore]
 
 
+@one_thread()
 def fit_heads(
     scaled: Floats,
     values: Floats,
@@ -100,6 +102,7 @@ class Regularisation(NamedTuple):
         return self.chosen.get(arm, {}).get(metric, default)
 
 
+@one_thread()
 def refit_heads(
     scaled: Floats,
     values: Floats,

@@ -18,7 +18,6 @@ from training.heads import linear_policy
 from training.log_fit import DEFAULT, FOLDS, LogFit, WarmRows, fit_from_rounds
 from training.reward_models import ALPHA_GRID, C_GRID, FittedHeads, fit_heads
 from training.rounds import Floats, LoggedRounds
-from training.threads import one_thread
 from training.utility import objective_weights
 from training.warm_start import WarmStart, aligned_values
 
@@ -50,8 +49,7 @@ def train_on_outcomes(
     scale = fit_scale(rows.features)
     folds = grouped_folds(group_numbers(rows.query_hashes), FOLDS, seed)
     scaled = scale.apply(rows.features)
-    with one_thread():
-        fitted = fit_heads(scaled, rows.values, folds, rows.arms, rows.metrics, advance=advance)
+    fitted = fit_heads(scaled, rows.values, folds, rows.arms, rows.metrics, advance=advance)
     manifest = Manifest(
         kind=LinearPolicy.kind,
         name="full-information heads",
@@ -128,10 +126,7 @@ def train_on_rounds(
         )
     mine, until = split_by_time(explored, holdout)
     weights = objective_weights(mine, objective)
-    with one_thread():
-        fit = fit_from_rounds(
-            mine, weights, seed=seed, warm=_warm_rows(warm, rounds), advance=advance
-        )
+    fit = fit_from_rounds(mine, weights, seed=seed, warm=_warm_rows(warm, rounds), advance=advance)
     manifest = Manifest(
         kind=LinearPolicy.kind,
         name=fit.chosen.name,

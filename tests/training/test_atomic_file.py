@@ -23,9 +23,14 @@ def _unpack(path: Path) -> bytes:
 def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"before\n")
-    with pytest.raises(KeyboardInterrupt), lines_to(path) as write:
-        write(b"half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with lines_to(path) as write:
+            write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == b"before\n"
     assert list(tmp_path.iterdir()) == [path]
 

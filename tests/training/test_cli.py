@@ -2,11 +2,11 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def test_evaluate_prints_exactly_the_contracts_keys(policy: Path, table: Path) -
     assert best > max(means["quality"] for means in report["arms"].values()) + 0.2
     for point in report["curve"]:
         gain = point["value"]["quality"] - point["same_mix_random"]["quality"]
-        assert gain > -3 * point["gain_standard_error"]["quality"]
+        assert gain >= -3 * point["gain_standard_error"]["quality"]
 
 
 def test_evaluating_on_the_training_rows_is_noted(policy: Path, table: Path) -> None:
@@ -184,65 +184,56 @@ def test_a_policy_can_log_the_next_replay(policy: Path, table: Path, tmp_path: P
     assert trained["parent"] == json.loads((policy / "manifest.json").read_text())["version"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (["train", "--to", "{new}"], ["give --logs, --outcomes or both"]),
-        (["train", "--logs", "{empty}", "--to", "{new}"], ["holds no decision yet"]),
-        (["train", "--logs", "{missing}", "--to", "{new}"], ["missing", "rag-policy export"]),
-        (["train", "--outcomes", "{missing}", "--to", "{new}"], ["missing", "no such file"]),
-        (["train", "--outcomes", "{broken}", "--to", "{new}"], ["broken.jsonl:2:outcomes.a.quality"]),
-        (["train", "--outcomes", "{table}", "--split", "tran", "--to", "{new}"], ["did you mean 'train'"]),
-        (["train", "--outcomes", "{table}", "--to", "{empty}/x", "--holdout", "1"], ["--holdout"]),
-        (["train", "--logs", "{logs}", "--to", "{new}", "--objective", "balancd"], ["did you mean 'balanced'"]),
-        (["evaluate", "--policy", "{policy}"], ["exactly one of --logs and --outcomes"]),
-        (["evaluate", "--policy", "{missing}", "--logs", "{logs}"], ["no policy at"]),
-        (["evaluate", "--policy", "{empty}", "--logs", "{logs}"], ["is no policy"]),
-        (["evaluate", "--policy", "{policy}", "--logs", "{logs}", "--objective", "{{"], ["is no objective"]),
-        (
-            ["evaluate", "--policy", "{policy}", "--outcomes", "{table}", "--objective", '{{"qualty": 1}}'],
-            ["did you mean 'quality'"],
-        ),
-        (["evaluate", "--policy", "{policy}", "--outcomes", "{other}"], ["doesn't know the table's arms a, b"]),
-        (["decide", "--policy", "{policy}", "--queries", "{missing}", "--to", "{new}"], ["no such file"]),
-        (["decide", "--policy", "{policy}", "--queries", "{blank}", "--to", "{new}"], ["no queries"]),
-        (["decide", "--policy", "{policy}", "--queries", "{table}", "--to", "-", "--json"], ["name a file"]),
-        (["replay", "--outcomes", "{table}", "--logger", "epsilon:2", "--to", "{new}"], ["epsilon must lie"]),
-        (["replay", "--outcomes", "{table}", "--logger", "uniformly", "--to", "{new}"], ["'uniformly' is no policy"]),
-        (
-            ["replay", "--outcomes", "{table}", "--logger", "epsilon:0.1", "--incumbent", "mult", "--to", "{new}"],
-            ["unknown arm 'mult'", "did you mean 'multi'"],
-        ),
-        (["replay", "--outcomes", "{table}", "--n", "0", "--to", "{new}"], ["--n"]),
-        (["import", "--outcomes", "{broken}", "--to", "{new}"], ["broken.jsonl:2:outcomes.a.quality"]),
-        (["import", "--to", "{new}"], ["--outcomes"]),
-        (["no-such-command"], ["No such command"]),
-    ],
-)  # fmt: skip
+WRONG = {
+    "train --to NEW": "give --logs, --outcomes or both",
+    "train --logs EMPTY --to NEW": "holds no decision yet",
+    "train --logs MISSING --to NEW": "export one with rag-policy export",
+    "train --outcomes MISSING --to NEW": "no such file",
+    "train --outcomes BROKEN --to NEW": "broken.jsonl:2:outcomes.a.quality: must be a number",
+    "train --outcomes TABLE --split tran --to NEW": "did you mean 'train'",
+    "train --outcomes TABLE --to TABLE": "is a file",
+    "train --outcomes TABLE --to NEW --holdout 1": "--holdout",
+    "train --logs LOGS --to NEW --split train": "--split needs --outcomes",
+    "train --logs LOGS --to NEW --objective balancd": "did you mean 'balanced'",
+    "evaluate --policy POLICY": "exactly one of --logs and --outcomes",
+    "evaluate --policy MISSING --logs LOGS": "no policy at",
+    "evaluate --policy EMPTY --logs LOGS": "is no policy",
+    "evaluate --policy POLICY --logs LOGS --objective {": "is no objective",
+    """evaluate --policy POLICY --outcomes TABLE --objective '{"qualty": 1}'""": "'quality'",
+    "evaluate --policy POLICY --outcomes OTHER": "doesn't know the table's arms a, b",
+    "decide --policy POLICY --queries MISSING --to NEW": "no such file",
+    "decide --policy POLICY --queries BLANK --to NEW": "no queries",
+    "decide --policy POLICY --queries TABLE --to - --json": "name a file",
+    "replay --outcomes TABLE --logger epsilon:2 --to NEW": "epsilon must lie",
+    "replay --outcomes TABLE --logger uniformly --to NEW": "'uniformly' is no policy",
+    "replay --outcomes TABLE --logger epsilon:0.1 --incumbent mult --to NEW": "'multi'",
+    "replay --outcomes TABLE --n 0 --to NEW": "--n",
+    "import --outcomes BROKEN --to NEW": "broken.jsonl:2:outcomes.a.quality: must be a number",
+    "import --to NEW": "--outcomes",
+    "no-such-command": "No such command",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
 def test_wrong_use_is_status_two_and_says_what_to_do(
-    arguments: Sequence[str],
-    parts: Sequence[str],
-    table: Path,
-    logs: Path,
-    policy: Path,
-    tmp_path: Path,
+    line: str, table: Path, logs: Path, policy: Path, tmp_path: Path
 ) -> None:
     good = {"id": "1", "query": "q", "outcomes": {"a": {"quality": 1}, "b": {"quality": 0}}}
     bad = {"id": "2", "query": "q", "outcomes": {"a": {"quality": "1"}}}
     (tmp_path / "empty").mkdir()
     (tmp_path / "blank").write_text("\n")
     places = {
-        "table": table,
-        "logs": logs,
-        "policy": policy,
-        "new": tmp_path / "new",
-        "empty": tmp_path / "empty",
-        "missing": tmp_path / "missing",
-        "blank": tmp_path / "blank",
-        "broken": write_rows(tmp_path / "broken.jsonl", [good, bad]),
-        "other": write_rows(tmp_path / "other.jsonl", [good]),
+        "TABLE": table,
+        "LOGS": logs,
+        "POLICY": policy,
+        "NEW": tmp_path / "new",
+        "EMPTY": tmp_path / "empty",
+        "MISSING": tmp_path / "missing",
+        "BLANK": tmp_path / "blank",
+        "BROKEN": write_rows(tmp_path / "broken.jsonl", [good, bad]),
+        "OTHER": write_rows(tmp_path / "other.jsonl", [good]),
     }
-    refused(rag_policy(*(argument.format(**places) for argument in arguments)), *parts)
+    refused(rag_policy(*(places.get(word, word) for word in shlex.split(line))), WRONG[line])
     assert not (tmp_path / "new").exists()
 
 

@@ -165,9 +165,13 @@ def test_a_policy_not_proven_better_is_refused_by_condition(
     arguments = ["--policy", tmp_path / "bad", "--logs", tmp_path / "logs", "--store", valkey_url]
     result = run("promote", *arguments, "--objective", '{"quality": 1}')
     assert result.exit_code == 1
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("Error: not promoted: advantage: -0.")
-    assert "guardrail quality: -0." in last
+    *lines, last = result.stderr.splitlines()
+    assert last.startswith("Error: not promoted, because these conditions failed: advantage")
+    assert any(line.startswith("FAILED  guardrail quality: -0.") for line in lines)
+    machine = run("promote", *arguments, "--json")
+    assert machine.exit_code == 1
+    answer = json.loads(machine.stdout)
+    assert (answer["activation"], answer["verdict"]["promote"]) == (None, False)
     assert json.loads(run("list", "--store", valkey_url, "--json").stdout)["active"] is None
     overridden = run("promote", *arguments, "--override", "on purpose")
     assert overridden.exit_code == 0

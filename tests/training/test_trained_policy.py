@@ -82,9 +82,9 @@ def test_outcomes_teach_which_query_goes_where(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         again.artifact().tensors["coefficients"], policy.artifact().tensors["coefficients"]
     )
+    small = table.rows(np.arange(10))
+    few = warm_start_of(small, query_features(small.queries))
     with pytest.raises(EmptyLogError, match="too few"):
-        small = table.rows(np.arange(10))
-        few = warm_start_of(small, query_features(small.queries))
         train_on_outcomes(few, seed=0, source={})
 
 

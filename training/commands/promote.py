@@ -37,13 +37,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
-    """What `promote` did: the policy, what the gate said of it, and how the replicas took it."""
+    """What `promote` did: the policy, what the gate said of it, and how the replicas took it.
+
+    `activation` is None where the gate refused.
+    """
 
     version: str
-    activation: Activation
+    activation: Activation | None
     overridden: str | None
     verdict: "Verdict | None"
-    replicas: list[ReplicaSwap]
+    replicas: list[ReplicaSwap] = []
 
 
 class Rollback(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +138,7 @@ def promote(
             raise FailedOutcome(f"not promoted: {error}") from error
         verdict = None if logs is None else _judge(policy, logs, objective, config)
         if verdict is not None:
-            _require_passed(verdict, override)
+            _require_passed(artifact.version, verdict, override, as_json)
         registry.publish(artifact)
         activation = registry.activate(
             artifact.version, by=by or _user(), note=f"override: {override}" if override else ""
@@ -220,14 +223,23 @@ def _judge(policy: Policy, logs: Path, objective: str | None, config: Path | Non
         return judge(rounds, policy, weights, settings.exploration)
 
 
-def _require_passed(verdict: "Verdict", override: str | None) -> None:
+def _require_passed(version: str, verdict: "Verdict", override: str | None, as_json: bool) -> None:
+    """Say how each condition stands; a gate that refuses ends the command unless overridden."""
     for condition in verdict.conditions:
-        note(f"{'passed' if condition.passed else 'FAILED'}  {condition.name}: {condition.detail}")
+        if condition.passed:
+            note(f"passed  {condition.name}: {condition.detail}")
+    for refusal in verdict.refusals():
+        note(f"FAILED  {refusal}")
     if verdict.promote:
         return
-    if override is None:
-        raise FailedOutcome(f"not promoted: {'; '.join(verdict.refusals())}")
-    note(f"the gate is overridden: {override}")
+    if override is not None:
+        note(f"the gate is overridden: {override}")
+        return
+    if as_json:
+        refused = Promotion(version=version, activation=None, overridden=None, verdict=verdict)
+        click.echo(msgspec.json.encode(refused))
+    failed = [condition.name for condition in verdict.conditions if not condition.passed]
+    raise FailedOutcome(f"not promoted, because these conditions failed: {', '.join(failed)}")
 
 
 @contextmanager
