@@ -5,10 +5,10 @@
 - `learned`: a linear head per arm and metric, the stronger its penalty the nearer to the means.
 - `residual`: what the incumbent expects, plus a learned correction.
 
-An arm with fewer than MIN_ARM_ROWS reported draws isn't learned, since the gate couldn't judge a
-policy that uses it: its head is a constant, worse than what is expected of any learned arm, so that
-only exploration takes it. (Of 63 draws at a propensity of 0.03, one log in a few dozen makes a bad
-arm look better than the incumbent by more than three standard errors.)
+An arm with fewer than MIN_ARM_ROWS reported draws isn't learned: its head is a constant, worse
+than what is expected of any learned arm, so that only exploration takes it. (Of 63 draws at a
+propensity of 0.03, one log in a few dozen makes a bad arm look better than the incumbent by more
+than three standard errors.) The gate asks for 200 on the rounds it judges by.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from training.heads import Heads
 from training.ope import Z95
 from training.rounds import Bools, Floats
 
-MIN_ARM_ROWS = 200
+MIN_ARM_ROWS = 150
 ALPHAS = (10_000.0, 3_000.0, 1_000.0, 300.0, 100.0, 30.0)
 # The incumbent's own expectations are known without noise; this only keeps the solution unique.
 _DISTILLING_ALPHA = 1.0
@@ -46,8 +46,7 @@ class Evidence(NamedTuple):
 
     scaled (n, d); gamma (n, A, M) pseudo-outcomes; usable (n, A) where an arm was eligible;
     expected (n, A, M) the incumbent's, NaN where it said nothing; supported (A,) arms with enough
-    draws; signs (M,) +1 where more of the metric is better, −1 where less is; draws (A,) reported
-    draws of each arm.
+    draws; signs (M,) +1 where more of the metric is better, −1 where less is.
     """
 
     scaled: Floats
@@ -56,7 +55,6 @@ class Evidence(NamedTuple):
     expected: Floats
     supported: Bools
     signs: Floats
-    draws: NDArray[np.intp]
 
     def rows(self, index: NDArray[Any]) -> "Evidence":
         """Some of the rows."""

@@ -14,7 +14,6 @@ import numpy as np
 from policies.exploration import Exploration
 from policies.policy import Policy
 from training.amounts import good_direction
-from training.candidates import MIN_ARM_ROWS
 from training.errors import EmptyLogError
 from training.judged_policy import OnRounds, put_on_rounds, unseen
 from training.ope import (
@@ -31,6 +30,8 @@ from training.rounds import Floats, LoggedRounds
 from training.utility import objective_weights
 
 MIN_EFFECTIVE = 1_000
+# Reported draws of every arm that the candidate uses.
+MIN_ARM_ROWS = 200
 # Weights of a right log average to 1; further than this many standard errors from it, something
 # about the propensities is wrong.
 MAX_WEIGHT_Z = 4.0

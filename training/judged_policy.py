@@ -21,8 +21,8 @@ from training.threads import one_thread
 from training.utility import judge_rounds, policy_utilities, sample_of
 
 _FOLDS = 5
-# A fold must hold something.
-MIN_ROUNDS = 20
+# Intervals count near-duplicate queries as one, and say nothing from a handful.
+MIN_QUERIES = 20
 
 
 class OnRounds(NamedTuple):
@@ -67,11 +67,13 @@ def put_on_rounds(
         EmptyLogError: there are too few rounds to fit the reward models of the estimators.
     """
     _check_fit(policy, rounds)
-    if len(rounds) < MIN_ROUNDS:
+    distinct = len(np.unique(rounds.groups))
+    if distinct < MIN_QUERIES:
         raise EmptyLogError(
-            f"{len(rounds)} logged decisions are left to judge policy {policy.version} on "
-            f"(explored ones after its training window); at least {MIN_ROUNDS} are needed: let the "
-            "service run on and export again, or train with a larger --holdout"
+            f"{len(rounds)} logged decisions on {distinct} distinct queries are left to judge "
+            f"policy {policy.version} by (explored ones after its training window); at least "
+            f"{MIN_QUERIES} queries are needed: let the service run on and export again, or train "
+            "with a larger --holdout"
         )
     scaled = fit_scale(rounds.features).apply(rounds.features)
     draws = draws_of(rounds, scaled)

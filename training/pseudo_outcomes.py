@@ -69,7 +69,9 @@ def predict(draws: OneDraw, train: Bools, test: Bools, alphas: Floats) -> Floats
     `alphas` (M,) is each metric's ridge penalty.
     """
     _, arms, metrics = draws.values.shape
-    predictions = np.empty((int(test.sum()), arms, metrics))
+    predictions = np.zeros((int(test.sum()), arms, metrics))
+    if not test.any():
+        return predictions
     known = ~np.isnan(draws.values) & train[:, None, None]
     overall = arm_means(np.where(known, draws.values, np.nan).reshape(-1, 1, metrics), np.zeros(1))
     for a in range(arms):

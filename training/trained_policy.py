@@ -15,7 +15,8 @@ from training.errors import EmptyLogError
 from training.feature_scale import QUESTION_SHARE, fit_scale
 from training.folds import group_numbers, grouped_folds
 from training.heads import linear_policy
-from training.log_fit import DEFAULT, FOLDS, LogFit, WarmRows, fit_from_rounds
+from training.log_evidence import FOLDS, WarmRows
+from training.log_fit import DEFAULT, LogFit, fit_from_rounds
 from training.reward_models import ALPHA_GRID, C_GRID, FittedHeads, fit_heads
 from training.rounds import Floats, LoggedRounds
 from training.utility import objective_weights
@@ -23,6 +24,8 @@ from training.warm_start import WarmStart, aligned_values
 
 # Below this, nothing can be held out, and no mean is worth a policy.
 MIN_ROWS = 50
+# Folds are made of distinct queries.
+MIN_QUERIES = 20
 
 
 def train_on_outcomes(
@@ -113,7 +116,7 @@ def train_on_rounds(
         advance: told of steps done, of `training.log_fit.STEPS`.
 
     Raises:
-        EmptyLogError: too few rounds are explored and reported.
+        EmptyLogError: too few rounds are explored and reported, or they repeat a few queries.
         ObjectiveError: the objective weighs a metric that the log doesn't have.
     """
     explored = rounds.rows(rounds.explored)
@@ -125,6 +128,11 @@ def train_on_rounds(
             "let the service explore, and export again"
         )
     mine, until = split_by_time(explored, holdout)
+    if (distinct := len(np.unique(mine.groups))) < MIN_QUERIES:
+        raise EmptyLogError(
+            f"the {len(mine)} decisions to train on are about {distinct} distinct queries; at "
+            f"least {MIN_QUERIES} are needed: send more varied queries, or lower --holdout"
+        )
     weights = objective_weights(mine, objective)
     fit = fit_from_rounds(mine, weights, seed=seed, warm=_warm_rows(warm, rounds), advance=advance)
     manifest = Manifest(

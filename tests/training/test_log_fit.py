@@ -7,7 +7,8 @@ import pytest
 
 from tests.training.worlds import features_of, prefer, rounds_of, success_rates
 from training.candidates import MIN_ARM_ROWS, Evidence, Recipe, fit_candidates, recipes
-from training.log_fit import DEFAULT, LogFit, WarmRows, clearly_best, fit_from_rounds
+from training.log_evidence import WarmRows
+from training.log_fit import DEFAULT, LogFit, clearly_best, fit_from_rounds
 from training.rounds import LoggedRounds
 
 
@@ -143,7 +144,6 @@ def test_candidates_start_with_the_simplest_and_hold_the_default() -> None:
         expected=np.full((10, 3, 1), np.nan),
         supported=np.ones(3, dtype=np.bool_),
         signs=np.ones(1),
-        draws=np.full(3, 10),
     )
     wanted = recipes(evidence)
     assert wanted[0] == Recipe("context_free")

@@ -66,6 +66,13 @@ def test_too_little_feedback_is_no_training_data() -> None:
         )
 
 
+def test_a_few_queries_over_and_over_are_no_training_data() -> None:
+    rounds = rounds_of(600, np.random.default_rng(0))
+    repeated = dataclasses.replace(rounds, groups=np.arange(600) % 3)
+    with pytest.raises(EmptyLogError, match="420 decisions to train on are about 3 distinct"):
+        train_on_rounds(repeated, holdout=0.3, objective=None, seed=0, source={})
+
+
 def test_outcomes_teach_which_query_goes_where(tmp_path: Path) -> None:
     """Each kind of question has an arm that is right 8 times in 10; the others 3 times."""
     path = write_rows(

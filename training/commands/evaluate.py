@@ -126,12 +126,15 @@ def _on_logs(
     from training.join import join_rounds
     from training.log_evaluation import default_exploration, evaluate_on_rounds
     from training.log_files import read_log
-    from training.progress import progress
+    from training.progress import note, progress
+    from training.remarks import remarks
 
     with progress("reading the log"):
         rounds = join_rounds(
             read_log(logs), source=logs, feature_version=policy.feature_version or None
         )
+    for line in remarks(rounds):
+        note(line)
     with progress("estimating"):
         return evaluate_on_rounds(
             policy,

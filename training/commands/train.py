@@ -126,7 +126,8 @@ def _from_logs(
     from training.join import join_rounds
     from training.log_files import has_decisions, read_log
     from training.log_fit import STEPS
-    from training.progress import progress
+    from training.progress import note, progress
+    from training.remarks import remarks
     from training.trained_policy import log_hash, train_on_rounds
     from training.warm_start import read_warm_start
 
@@ -148,6 +149,8 @@ def _from_logs(
             f"{warm.feature_version}: name the log's encoder in --config",
             path=logs,
         )
+    for line in remarks(rounds):
+        note(line)
     source["sha256"] = log_hash(rounds.decision_ids.tolist(), rounds.values)
     with progress("fitting and choosing candidates", total=STEPS) as advance:
         return train_on_rounds(
