@@ -80,6 +80,10 @@ def arm_probabilities(utilities: Floats, eligible: Bools, exploration: Explorati
     if exploration.kind == "squarecb":
         gaps = masked[rows, best, None] - np.where(eligible, masked, 0.0)
         probabilities = np.where(eligible, 1.0 / (counts + exploration.gamma * gaps), 0.0)
+    elif exploration.kind == "epsilon":
+        # Equals share: taking the first of them always would tell nothing of the others.
+        equals = masked == masked[rows, best, None]
+        probabilities = equals / equals.sum(axis=1, keepdims=True)
     else:
         probabilities = np.zeros_like(masked)
     mixed = _uniform_share(exploration, counts)

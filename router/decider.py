@@ -86,18 +86,19 @@ class Decider:
             decision_id = self._new_id()
             drawn = choose(probabilities[row], decision_id)
             best = int(np.where(case.eligibility.mask, utilities[row], -np.inf).argmax())
+            explored = bool(utilities[row, drawn] < utilities[row, best])
             event = self._event(
                 case,
                 serving,
                 decision_id,
                 drawn,
-                drawn != best,
+                explored,
                 probabilities[row],
                 expected[row],
                 pack_features(features[row]),
             )
             reasons = [*case.eligibility.rules, *serving.policy.reasons(features[row])]
-            if drawn != best:
+            if explored:
                 reasons.append(
                     f"explored: {self._names[best]} looked best, {self._names[drawn]} was drawn "
                     f"with probability {event.propensity:.3f}"

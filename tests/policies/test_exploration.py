@@ -77,6 +77,12 @@ def test_epsilon_greedy_spreads_epsilon_evenly() -> None:
     np.testing.assert_allclose(probabilities, [0.8, 0.1, 0.1])
 
 
+def test_epsilon_greedy_splits_its_greedy_share_between_equals() -> None:
+    exploration = Exploration(kind="epsilon", epsilon=0.3, floor=0.0)
+    [probabilities] = arm_probabilities(np.array([[0.7, 0.2, 0.7]]), ALL, exploration)
+    np.testing.assert_allclose(probabilities, [0.45, 0.1, 0.45])
+
+
 def test_greedy_takes_the_best_and_the_first_of_equals() -> None:
     [probabilities] = arm_probabilities(np.array([[0.2, 0.7, 0.7]]), ALL, GREEDY)
     assert probabilities.tolist() == [0.0, 1.0, 0.0]
