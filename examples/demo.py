@@ -23,7 +23,7 @@ from rich.table import Table
 
 HOME = Path(".rag-router/demo")
 DATA, LOGS, POLICY = HOME / "data", HOME / "logs", HOME / "policy"
-LEARN, JUDGE = 8000, 4000
+LEARN, JUDGE = 12_000, 4000
 QUERY = "What is the current status of single sign-on in the mobile app?"
 
 console = Console()

@@ -106,12 +106,15 @@ def judge(
         on = put_on_rounds(candidate, mine, weights, exploration or Exploration(), seed=seed)
         return judge_on(on, mine, weights, candidate.version, guardrails)
     except EmptyLogError as error:
-        nothing = Condition(
-            name="unseen rounds", passed=False, detail=str(error), more_rows=MIN_EFFECTIVE
-        )
-        return Verdict(
-            promote=False, policy=candidate.version, rows=len(mine), conditions=[nothing]
-        )
+        return nothing_unseen(candidate.version, len(mine), str(error))
+
+
+def nothing_unseen(policy: str, rows: int, detail: str) -> Verdict:
+    """The verdict on a policy that saw all there is, or nearly: refused."""
+    condition = Condition(
+        name="unseen rounds", passed=False, detail=detail, more_rows=MIN_EFFECTIVE
+    )
+    return Verdict(promote=False, policy=policy, rows=rows, conditions=[condition])
 
 
 def judge_on(

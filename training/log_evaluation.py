@@ -10,7 +10,7 @@ from rich.table import Table
 
 from policies.exploration import GREEDY, Exploration
 from policies.policy import Policy
-from training.gate import Verdict, judge_on
+from training.gate import Verdict, judge_on, nothing_unseen
 from training.judged_policy import OnRounds, put_on_rounds, unseen
 from training.ope import ESTIMATORS, Estimate, Sample, dr, overlap, paired_advantage
 from training.rounds import LoggedRounds, RoundCounts
@@ -56,10 +56,15 @@ class ObjectiveReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `evaluate --logs` prints."""
+    """All that `evaluate --logs` prints.
+
+    `in_sample` says that the policy was trained on these very rounds, so that its figures (not the
+    incumbent's, nor the fixed arms') flatter it.
+    """
 
     policy: str
     rows: int
+    in_sample: bool
     window: list[float]
     counts: RoundCounts
     objectives: list[ObjectiveReport]
@@ -75,21 +80,31 @@ def evaluate_on_rounds(
 ) -> LogReport:
     """Off-policy estimates on the explored rounds after the policy's training window.
 
+    Where there are none, on those it was trained on, and the report says so; the gate refuses then.
+
     Raises:
         EmptyLogError: too few rounds are left.
         PolicyFitError: the policy doesn't fit the log's features or arms.
         ObjectiveError: an objective weighs a metric that the log doesn't have.
     """
     mine = unseen(rounds, policy)
+    in_sample = len(mine) == 0
+    if in_sample:
+        mine = rounds.rows(rounds.explored)
     reports = []
     for objective in objectives:
         weights = objective_weights(mine, objective)
         on = put_on_rounds(policy, mine, weights, exploration, seed=seed)
-        verdict = judge_on(on, mine, weights, policy.version)
+        verdict = (
+            nothing_unseen(policy.version, 0, "the policy was trained on all rounds of this log")
+            if in_sample
+            else judge_on(on, mine, weights, policy.version)
+        )
         reports.append(_report(on, mine, objective, verdict))
     return LogReport(
         policy=policy.version,
         rows=len(mine),
+        in_sample=in_sample,
         window=[float(mine.at[0]), float(mine.at[-1])],
         counts=rounds.counts,
         objectives=reports,
@@ -165,7 +180,8 @@ def _tables(part: ObjectiveReport, report: LogReport, title: str) -> list[Table 
     objective = "each request's own objective"
     if part.objective is not None:
         objective = " ".join(f"{weight:+g}·{metric}" for metric, weight in part.objective.items())
-    table = Table(title=f"{title}: {objective}, {report.rows:,} unseen rounds")
+    seen = "rounds IT WAS TRAINED ON: they flatter it" if report.in_sample else "unseen rounds"
+    table = Table(title=f"{title}: {objective}, {report.rows:,} {seen}")
     table.add_column("what")
     for column in ("value", "s.e.", "95 % from", "to"):
         table.add_column(column, justify="right")

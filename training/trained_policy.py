@@ -14,6 +14,7 @@ from training.candidates import ALPHAS, MIN_ARM_ROWS
 from training.errors import EmptyLogError
 from training.feature_scale import QUESTION_SHARE, fit_scale
 from training.folds import group_numbers, grouped_folds
+from training.gate import MIN_EFFECTIVE
 from training.heads import linear_policy
 from training.log_evidence import FOLDS, WarmRows
 from training.log_fit import DEFAULT, LogFit, fit_from_rounds
@@ -22,6 +23,7 @@ from training.rounds import Floats, LoggedRounds
 from training.utility import objective_weights
 from training.warm_start import WarmStart, aligned_values
 
+DEFAULT_HOLDOUT = 0.3
 # Below this, nothing can be held out, and no mean is worth a policy.
 MIN_ROWS = 50
 # Folds are made of distinct queries.
@@ -82,6 +84,15 @@ def _regularisation(fitted: FittedHeads) -> dict[str, dict[str, float | None]]:
     return settings
 
 
+def holdout_of(rounds: int) -> float:
+    """The share of explored rounds to leave for judging, where the caller names none.
+
+    Rounds that can't amount to the gate's effective sample size prove nothing: a small log is all
+    learned from, and the policy judged on what is logged after it.
+    """
+    return DEFAULT_HOLDOUT if rounds * DEFAULT_HOLDOUT >= MIN_EFFECTIVE else 0.0
+
+
 def split_by_time(rounds: LoggedRounds, holdout: float) -> tuple[LoggedRounds, float]:
     """The earlier part of the rounds, and the time of its last one.
 
@@ -95,7 +106,7 @@ def split_by_time(rounds: LoggedRounds, holdout: float) -> tuple[LoggedRounds, f
 def train_on_rounds(
     rounds: LoggedRounds,
     *,
-    holdout: float,
+    holdout: float | None,
     objective: Mapping[str, float] | None,
     seed: int,
     source: Mapping[str, Any],
@@ -107,7 +118,7 @@ def train_on_rounds(
 
     Args:
         rounds: all of the log's rounds.
-        holdout: the share, 0 to below 1.
+        holdout: the share, 0 to below 1; None for `holdout_of` the log.
         objective: by which candidates are compared; without it each round's own.
         seed: of the folds.
         source: for the manifest.
@@ -127,7 +138,8 @@ def train_on_rounds(
             f"any eligible arm; at least {MIN_ROWS} are needed: report feedback to /v1/feedback, "
             "let the service explore, and export again"
         )
-    mine, until = split_by_time(explored, holdout)
+    share = holdout_of(len(explored)) if holdout is None else holdout
+    mine, until = split_by_time(explored, share)
     if (distinct := len(np.unique(mine.groups))) < MIN_QUERIES:
         raise EmptyLogError(
             f"the {len(mine)} decisions to train on are about {distinct} distinct queries; at "

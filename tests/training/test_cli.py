@@ -86,9 +86,22 @@ def test_replay_writes_a_log_with_known_propensities(logs: Path, table: Path) ->
     )
 
 
+def test_a_log_too_small_for_the_gate_is_all_learned_from_and_said_so(
+    logs: Path, tmp_path: Path
+) -> None:
+    trained = ran("train", "--logs", logs, "--to", tmp_path / "p")
+    assert (trained["training"]["rows"], trained["training"]["held_out"]) == (2_400, 0)
+    judged = ran("evaluate", "--policy", tmp_path / "p", "--logs", logs)
+    assert judged["in_sample"] is True
+    [part] = judged["objectives"]
+    assert part["gate"]["promote"] is False
+    assert part["gate"]["conditions"][0]["name"] == "unseen rounds"
+
+
 def test_the_loop_closes_on_a_log(logs: Path, table: Path, tmp_path: Path) -> None:
     """Uniform logging earns 0.47 here; knowing the kind of question 0.8."""
-    trained = ran("train", "--logs", logs, "--to", tmp_path / "p", "--seed", 1)
+    words = ["--logs", logs, "--to", tmp_path / "p", "--seed", 1]
+    trained = ran("train", *words, "--holdout", 0.3)
     assert trained["training"]["rows"] == 1_680
     judged = ran("evaluate", "--policy", tmp_path / "p", "--logs", logs)
     [report] = judged["objectives"]

@@ -13,7 +13,13 @@ from training.errors import EmptyLogError
 from training.leave_one_out import leave_one_dataset_out, training_rows
 from training.outcomes import read_outcomes
 from training.query_features import query_features
-from training.trained_policy import split_by_time, train_on_outcomes, train_on_rounds
+from training.trained_policy import (
+    DEFAULT_HOLDOUT,
+    holdout_of,
+    split_by_time,
+    train_on_outcomes,
+    train_on_rounds,
+)
 from training.warm_start import warm_start_of
 
 
@@ -24,6 +30,10 @@ def test_the_latest_rounds_are_held_out_and_none_is_on_both_sides() -> None:
     tied = dataclasses.replace(rounds, at=np.repeat(np.arange(10.0), 10))
     assert len(split_by_time(tied, 0.35)[0]) == 70
     assert len(split_by_time(rounds, 0.0)[0]) == 100
+
+
+def test_what_is_held_out_is_enough_for_the_gate_or_nothing() -> None:
+    assert (holdout_of(3_000), holdout_of(4_000)) == (0.0, DEFAULT_HOLDOUT)
 
 
 def test_the_manifest_says_what_it_was_trained_on() -> None:

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 @seed_option
 @click.option(
     "--holdout",
-    default=0.3,
-    show_default=True,
     type=click.FloatRange(0.0, 1.0, max_open=True),
-    help="Share of the log, the latest, left for evaluate and promote.",
+    help="Share of the log, the latest, left for evaluate and promote.  [default: 0.3, or 0 where "
+    "that leaves too little for the gate]",
 )
 @click.option(
     "--objective",
@@ -52,7 +51,7 @@ def command(
     split: str | None,
     to: Path,
     seed: int,
-    holdout: float,
+    holdout: float | None,
     objective: str | None,
     engine: str,  # noqa: ARG001 - one engine so far
     config: Path | None,
@@ -117,7 +116,7 @@ def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "
 def _from_logs(
     logs: Path,
     outcomes: "WarmStart | None",
-    holdout: float,
+    holdout: float | None,
     weights: dict[str, float] | None,
     seed: int,
     source: dict[str, object],
@@ -168,7 +167,14 @@ def _from_logs(
 def _report(policy: "LinearPolicy", to: Path, as_json: bool) -> None:
     import msgspec
 
+    from training.progress import note
+
     manifest = policy.artifact().manifest
+    if manifest.training.get("held_out") == 0:
+        note(
+            "note: no logged decision is left to judge the policy by: let the service run on, "
+            "export again, then evaluate and promote"
+        )
     if as_json:
         click.echo(msgspec.json.encode({"policy": str(to), **msgspec.structs.asdict(manifest)}))
         return
