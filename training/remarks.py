@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from training.rounds import LoggedRounds
+from training.log.rounds import LoggedRounds
 
 
 def remarks(rounds: LoggedRounds) -> Iterator[str]:

@@ -14,8 +14,8 @@ import numpy as np
 from policies.arms import did_you_mean
 from policies.errors import ObjectiveError
 from policies.policy import Policy
-from training.ope import Sample
-from training.rounds import Floats, LoggedRounds
+from training.judge.ope import Sample
+from training.log.rounds import Floats, LoggedRounds
 
 
 class Judged(NamedTuple):

@@ -18,7 +18,7 @@ from policies.registries.redis_registry import RedisPolicyRegistry
 from policies.rule_policy import RulePolicy
 from tests.event_factory import NOON, decision, feedback
 from training.cli import main
-from training.log_files import decisions_table, feedback_table, write_part
+from training.log.log_files import decisions_table, feedback_table, write_part
 
 ARMS = [arm.name for arm in DEFAULT_ARMS]
 

@@ -7,7 +7,7 @@ import pytest
 
 from policies.errors import ObjectiveError
 from tests.training.worlds import knowing, rounds_of, success_rates
-from training.rounds import LoggedRounds
+from training.log.rounds import LoggedRounds
 from training.utility import judge_rounds, objective_weights, policy_utilities, reporting_shares
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from policies.artifact import Manifest
 from policies.linear_policy import IDENTITY, LinearPolicy
 from policies.question import QUESTION_FEATURES
-from training.folds import group_numbers
-from training.rounds import LoggedRounds, RoundCounts
+from training.fit.folds import group_numbers
+from training.log.rounds import LoggedRounds, RoundCounts
 
 ARMS = ("none", "single", "multi")
 DIMENSION = 6 + len(QUESTION_FEATURES)

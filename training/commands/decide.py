@@ -63,7 +63,7 @@ def command(
     from policies.settings import read_policy_settings
     from training.atomic_file import lines_to
     from training.progress import progress
-    from training.queries import read_queries
+    from training.tables.queries import read_queries
 
     if as_json and str(to) == "-":
         raise click.UsageError("--json and --to - both want standard output: name a file")

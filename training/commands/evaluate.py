@@ -19,8 +19,8 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
-    from training.log_evaluation import LogReport
-    from training.outcome_report import OutcomeReport
+    from training.judge.log_evaluation import LogReport
+    from training.judge.outcome_report import OutcomeReport
 
 
 @click.command()
@@ -93,10 +93,10 @@ def _on_outcomes(
     weights: list[dict[str, float]],
     settings: "PolicySettings",
 ) -> "OutcomeReport":
-    from training.outcome_evaluation import evaluate_on_outcomes
-    from training.outcomes import read_outcomes
+    from training.judge.outcome_evaluation import evaluate_on_outcomes
     from training.progress import progress
-    from training.query_features import query_features
+    from training.tables.outcomes import read_outcomes
+    from training.tables.query_features import query_features
 
     with progress("reading outcomes") as advance:
         table = read_outcomes(outcomes, split=split, advance=advance)
@@ -123,9 +123,9 @@ def _on_logs(
     seed: int,
     settings: "PolicySettings",
 ) -> "LogReport":
-    from training.join import join_rounds
-    from training.log_evaluation import default_exploration, evaluate_on_rounds
-    from training.log_files import read_log
+    from training.judge.log_evaluation import default_exploration, evaluate_on_rounds
+    from training.log.join import join_rounds
+    from training.log.log_files import read_log
     from training.progress import note, progress
     from training.remarks import remarks
 
@@ -148,8 +148,8 @@ def _on_logs(
 def _show(report: "OutcomeReport | LogReport", title: str) -> None:
     from rich.console import Console
 
-    from training.log_evaluation import LogReport, log_tables
-    from training.outcome_evaluation import outcome_tables
+    from training.judge.log_evaluation import LogReport, log_tables
+    from training.judge.outcome_evaluation import outcome_tables
 
     if isinstance(report, LogReport):
         Console().print(log_tables(report, title))

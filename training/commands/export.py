@@ -7,9 +7,9 @@ import msgspec
 
 from policies.store_keys import DEFAULT_PREFIX
 from training.commands.options import json_option
-from training.export import ExportReport, LogExport
+from training.log.export import ExportReport, LogExport
+from training.log.store import DEFAULT_LOCATION, connect, store_errors
 from training.progress import progress
-from training.store import DEFAULT_LOCATION, connect, store_errors
 
 
 @click.command()

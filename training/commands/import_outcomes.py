@@ -29,10 +29,10 @@ def command(
     import msgspec
 
     from policies.settings import read_policy_settings
-    from training.outcomes import read_outcomes
     from training.progress import progress
-    from training.query_features import query_features
-    from training.warm_start import import_path, write_warm_start
+    from training.tables.outcomes import read_outcomes
+    from training.tables.query_features import query_features
+    from training.tables.warm_start import import_path, write_warm_start
 
     encoder = read_policy_settings(config).encoder
     report = []

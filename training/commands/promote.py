@@ -26,12 +26,12 @@ from training.commands.options import (
     resolve_objective_option,
 )
 from training.errors import FailedOutcome
+from training.log.store import DEFAULT_LOCATION, connect, store_errors
 from training.progress import note, progress
 from training.rollout import ReplicaSwap, require_fit, wait_for_replicas
-from training.store import DEFAULT_LOCATION, connect, store_errors
 
 if TYPE_CHECKING:  # it takes scikit-learn, which only judging needs
-    from training.gate import Verdict
+    from training.judge.gate import Verdict
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -207,9 +207,9 @@ def list_policies(location: str, prefix: str, as_json: bool) -> None:
 
 
 def _judge(policy: Policy, logs: Path, objective: str | None, config: Path | None) -> "Verdict":
-    from training.gate import judge
-    from training.join import join_rounds
-    from training.log_files import read_log
+    from training.judge.gate import judge
+    from training.log.join import join_rounds
+    from training.log.log_files import read_log
 
     settings = read_policy_settings(config)
     weights = None if objective is None else resolve_objective_option(objective, settings).weights

@@ -17,9 +17,9 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.objective import Objective
     from policies.settings import PolicySettings
-    from training.outcomes import OutcomeTable
-    from training.query_features import QueryFeatures
-    from training.replay import Logger
+    from training.log.replay import Logger
+    from training.tables.outcomes import OutcomeTable
+    from training.tables.query_features import QueryFeatures
 
 
 @click.command()
@@ -69,11 +69,11 @@ def command(
 
     from policies.settings import read_policy_settings
     from training.errors import InputError
-    from training.log_files import decisions_table, feedback_table, write_part
-    from training.outcomes import read_outcomes
+    from training.log.log_files import decisions_table, feedback_table, write_part
+    from training.log.replay import replay
     from training.progress import progress
-    from training.query_features import query_features
-    from training.replay import replay
+    from training.tables.outcomes import read_outcomes
+    from training.tables.query_features import query_features
 
     settings = read_policy_settings(config)
     wanted = resolve_objective_option(objective or "quality", settings)
@@ -137,7 +137,7 @@ def _logger(
     from policies.arms import require_known
     from policies.artifact import read_artifact
     from policies.loading import load_policy
-    from training.replay import best_fixed_arm, epsilon_logger, policy_logger, uniform_logger
+    from training.log.replay import best_fixed_arm, epsilon_logger, policy_logger, uniform_logger
 
     kind, _, value = spec.partition(":")
     if incumbent is not None:

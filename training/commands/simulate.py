@@ -12,13 +12,13 @@ from rich.table import Table
 from policies.settings import read_policy_settings
 from training.commands.options import json_option, resolve_objective_option
 from training.errors import InputError
-from training.outcomes import read_outcomes
 from training.progress import progress
 from training.simulation import World
 from training.simulation.client import RouterClient
 from training.simulation.recorded import RecordedWorld
 from training.simulation.run import Score, run_traffic
 from training.simulation.support_desk import SupportDesk
+from training.tables.outcomes import read_outcomes
 
 
 @click.command()

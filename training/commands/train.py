@@ -17,7 +17,7 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.linear_policy import LinearPolicy
     from policies.settings import PolicySettings
-    from training.warm_start import WarmStart
+    from training.tables.warm_start import WarmStart
 
 
 @click.command()
@@ -93,10 +93,10 @@ def command(
 def _outcomes(
     outcomes: tuple[Path, ...], split: str | None, settings: "PolicySettings"
 ) -> "WarmStart":
-    from training.outcomes import read_outcomes
     from training.progress import progress
-    from training.query_features import query_features
-    from training.warm_start import warm_start_of
+    from training.tables.outcomes import read_outcomes
+    from training.tables.query_features import query_features
+    from training.tables.warm_start import warm_start_of
 
     with progress("reading outcomes") as advance:
         table = read_outcomes(outcomes, split=split, advance=advance)
@@ -106,8 +106,8 @@ def _outcomes(
 
 
 def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "LinearPolicy":
+    from training.fit.trained_policy import train_on_outcomes
     from training.progress import progress
-    from training.trained_policy import train_on_outcomes
 
     with progress("fitting reward models", total=len(warm.metrics)) as advance:
         return train_on_outcomes(warm, seed=seed, source=source, advance=advance)
@@ -122,13 +122,13 @@ def _from_logs(
     source: dict[str, object],
 ) -> "LinearPolicy":
     from training.errors import InputError
-    from training.join import join_rounds
-    from training.log_files import has_decisions, read_log
-    from training.log_fit import STEPS
+    from training.fit.log_fit import STEPS
+    from training.fit.trained_policy import log_hash, train_on_rounds
+    from training.log.join import join_rounds
+    from training.log.log_files import has_decisions, read_log
     from training.progress import note, progress
     from training.remarks import remarks
-    from training.trained_policy import log_hash, train_on_rounds
-    from training.warm_start import read_warm_start
+    from training.tables.warm_start import read_warm_start
 
     imported = read_warm_start(logs) if logs.is_dir() else None
     if outcomes is not None and imported is not None:
@@ -180,7 +180,7 @@ def _report(policy: "LinearPolicy", to: Path, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from training.training_table import training_table
+    from training.fit.training_table import training_table
 
     console = Console()
     console.print(training_table(manifest))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.outcomes import OutcomeTable
 from training.simulation import Traffic
+from training.tables.outcomes import OutcomeTable
 
 
 class RecordedWorld:

@@ -1,0 +1,272 @@
+"""Export: every event in the Parquet log exactly once, whatever is killed in between."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+import redis
+
+from policies.events import Event
+from router.log.redis_store import RedisEventStore
+from tests.event_factory import NOON, answer, decision, feedback
+from tests.stores import StoreServer
+from training.errors import EmptyLogError, InputError
+from training.log.export import ExportBusyError, ExportReport, LogExport
+from training.log.log_files import read_log
+from training.log.store import connect
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(store_url) as client:
+        yield client
+
+
+def append(client: redis.Redis, events: Sequence[Event]) -> None:
+    """Store the events as the service does."""
+    url = f"unix://{client.connection_pool.connection_kwargs['path']}"
+
+    async def run() -> None:
+        store = RedisEventStore.from_url(url)
+        await store.append(events)
+        await store.close()
+
+    asyncio.run(run())
+
+
+def export(
+    client: redis.Redis, directory: Path, *, batch: int = 10_000, trim: bool = False
+) -> ExportReport:
+    with LogExport(client, Path(directory), batch_entries=batch) as run:
+        return run.run(trim=trim)
+
+
+def rows(directory: Path, kind: str, column: str = "decision_id") -> list[str]:
+    """That column of all files of a kind, nothing dropped."""
+    files = sorted((directory / kind).glob("day=*/*.parquet"))
+    return [value for file in files for value in pq.ParquetFile(file).read()[column].to_pylist()]
+
+
+def test_every_event_is_written_to_its_day(client: redis.Redis, tmp_path: Path) -> None:
+    """Decisions, answers and feedback, each by its own time, and they read back equal."""
+    append(client, [decision(1), answer(1), decision(2, at=NOON + DAY), feedback(1, at=NOON + DAY)])
+    report = export(client, tmp_path)
+    assert (report.decisions, report.answers, report.feedback, report.files) == (2, 1, 1, 4)
+    assert sorted(path.name for path in (tmp_path / "decisions").iterdir()) == [
+        "day=2026-11-22",
+        "day=2026-11-23",
+    ]
+    assert [path.name for path in (tmp_path / "feedback").iterdir()] == ["day=2026-11-23"]
+    log = read_log(tmp_path)
+    assert log.decisions["decision_id"].to_pylist() == ["decision-000001", "decision-000002"]
+    assert log.decisions["features"][0].as_py() == decision(1).features
+    assert log.feedback["value"].to_pylist() == [1.0]
+
+
+def test_a_later_run_adds_only_what_is_new(client: redis.Redis, tmp_path: Path) -> None:
+    """And a run with nothing new writes nothing."""
+    append(client, [decision(number) for number in range(25)])
+    assert export(client, tmp_path, batch=10).decisions == 25
+    assert export(client, tmp_path) == ExportReport()
+    append(client, [decision(25), feedback(3)])
+    report = export(client, tmp_path)
+    assert (report.decisions, report.feedback) == (1, 1)
+    assert rows(tmp_path, "decisions") == [f"decision-{number:06d}" for number in range(26)]
+
+
+def test_pending_counts_what_a_run_will_read(client: redis.Redis, tmp_path: Path) -> None:
+    """For the progress bar's length."""
+    append(client, [decision(1), answer(1), feedback(1)])
+    with LogExport(client, tmp_path) as run:
+        assert run.pending() == 3
+        run.run()
+        assert run.pending() == 0
+
+
+def test_a_log_without_any_decision_says_what_to_do(client: redis.Redis, tmp_path: Path) -> None:
+    """And leaves the directory alone."""
+    with pytest.raises(EmptyLogError, match="never had a decision: send queries"):
+        export(client, tmp_path / "logs")
+    assert not (tmp_path / "logs").exists()
+
+
+def test_events_of_a_later_release_are_counted_and_never_trimmed(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    """Unknown tags and damaged entries stay in the store, with all after them."""
+    append(client, [decision(1)])
+    client.xadd("{rag}:decisions", {"e": msgspec.msgpack.encode({"type": "Newer"})})
+    client.xadd("{rag}:decisions", {"e": b"\xc1"})
+    append(client, [decision(2)])
+    report = export(client, tmp_path, trim=True)
+    assert (report.decisions, report.unknown, report.damaged) == (2, 1, 1)
+    assert report.trimmed == 1
+    assert client.xlen("{rag}:decisions") == 3
+    assert export(client, tmp_path, trim=True) == ExportReport()
+
+
+def test_trimming_removes_what_is_written_and_nothing_else(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    """What arrives later is exported by the next run."""
+    append(client, [decision(number) for number in range(30)] + [feedback(1)])
+    assert export(client, tmp_path, batch=7, trim=True).trimmed == 31
+    assert client.xlen("{rag}:decisions") == 0
+    assert export(client, tmp_path, trim=True) == ExportReport()
+    append(client, [decision(30)])
+    assert export(client, tmp_path).decisions == 1
+    assert len(rows(tmp_path, "decisions")) == 31
+
+
+def test_two_exports_into_one_directory_are_refused(client: redis.Redis, tmp_path: Path) -> None:
+    """The second is told the first's pid; another directory is free."""
+    append(client, [decision(1)])
+    with LogExport(client, tmp_path / "a"):
+        with pytest.raises(ExportBusyError, match=rf"another export \(pid {os.getpid()}\)"):
+            export(client, tmp_path / "a")
+        export(client, tmp_path / "b")
+    assert export(client, tmp_path / "a").decisions == 1
+
+
+def test_another_stores_log_isnt_mixed_in(client: redis.Redis, tmp_path: Path) -> None:
+    """Stream ids of two stores can't be compared, so positions would be wrong."""
+    append(client, [decision(1)])
+    export(client, tmp_path)
+    client.flushall()
+    append(client, [decision(2)])
+    with pytest.raises(InputError, match="holds the log of another store"):
+        export(client, tmp_path)
+
+
+def test_exported_files_without_their_state_are_never_removed(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    """They may be the only copy of what was trimmed."""
+    append(client, [decision(1)])
+    export(client, tmp_path, trim=True)
+    (tmp_path / "export.json").unlink()
+    with pytest.raises(InputError, match=r"not the export\.json"):
+        export(client, tmp_path)
+    assert rows(tmp_path, "decisions") == ["decision-000001"]
+
+
+def test_a_damaged_state_is_named(client: redis.Redis, tmp_path: Path) -> None:
+    """With the file's path."""
+    append(client, [decision(1)])
+    export(client, tmp_path)
+    (tmp_path / "export.json").write_text("{")
+    with pytest.raises(InputError, match=r"export\.json: can't be read"):
+        export(client, tmp_path)
+
+
+def test_a_directory_that_is_a_file_is_named(client: redis.Redis, tmp_path: Path) -> None:
+    """The error says what to do."""
+    append(client, [decision(1)])
+    (tmp_path / "logs").write_text("")
+    with pytest.raises(InputError, match=r"logs.*(name another with --to|export to another)"):
+        export(client, tmp_path / "logs")
+
+
+def test_other_parts_of_the_log_are_left_alone(client: redis.Redis, tmp_path: Path) -> None:
+    """A replayed part in the same directory isn't an export's leftover."""
+    other = tmp_path / "decisions" / "day=2026-11-22" / "replay-0.parquet"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"whatever")
+    append(client, [decision(1)])
+    export(client, tmp_path)
+    export(client, tmp_path)
+    assert other.exists()
+
+
+# Ends itself with SIGKILL at the n-th step that matters to a crash: a sync or a rename.
+_KILLED = """
+import itertools, os, signal, sys
+from pathlib import Path
+import redis
+from training.log.export import LogExport
+url, directory, fatal, trim = sys.argv[1:]
+steps = itertools.count(1)
+def dying(real):
+    def call(*arguments, **options):
+        if next(steps) == int(fatal):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
+    return call
+client = redis.Redis.from_url(url)
+with LogExport(client, Path(directory), batch_entries=20) as run:
+    os.fsync, Path.replace = dying(os.fsync), dying(Path.replace)
+    client.xtrim = dying(client.xtrim)
+    run.run(trim=trim == "trim")
+"""
+
+
+@pytest.mark.parametrize("trim", [False, True])
+def test_an_export_killed_again_and_again_ends_with_each_event_once(
+    valkey_url: str, tmp_path: Path, trim: bool
+) -> None:
+    """SIGKILL at another step each time, new events in between; every row is there once."""
+    made = killed = 0
+    with redis.Redis.from_url(valkey_url) as client:
+        for fatal in (1, 2, 3, 5, 8, 12, 17, 23, 30, 38):
+            append(
+                client,
+                [
+                    event
+                    for number in range(made, made + 15)
+                    for event in (decision(number, at=NOON + number % 2 * DAY), answer(number))
+                ]
+                + [feedback(number) for number in range(made, made + 15)],
+            )
+            made += 15
+            process = subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    _KILLED,
+                    valkey_url,
+                    str(tmp_path),
+                    str(fatal),
+                    "trim" if trim else "keep",
+                ],
+                check=False,
+            )
+            assert process.returncode in (0, -signal.SIGKILL)
+            killed += process.returncode != 0
+        export(client, tmp_path, trim=trim)
+        assert client.xlen("{rag}:decisions") == (0 if trim else 2 * made)
+    assert killed > 7
+    expected = [f"decision-{number:06d}" for number in range(made)]
+    for kind in ("decisions", "answers", "feedback"):
+        assert sorted(rows(tmp_path, kind)) == expected
+    assert not list(tmp_path.glob("*/day=*/.*"))
+
+
+def test_a_store_killed_during_an_export_is_picked_up_again(
+    valkey_server: StoreServer, tmp_path: Path
+) -> None:
+    """The run fails; the next one, on the restarted store, completes the log."""
+    with connect(valkey_server.url) as client:
+        append(client, [decision(number) for number in range(200)])
+
+        def kill_midway(done: int) -> None:
+            valkey_server.kill()
+
+        with (
+            pytest.raises(redis.ConnectionError),
+            LogExport(client, tmp_path, batch_entries=20) as run,
+        ):
+            run.run(advance=kill_midway)
+        assert json.loads((tmp_path / "export.json").read_text())["entries"] == 20
+        valkey_server.start()
+        export(client, tmp_path)
+    assert rows(tmp_path, "decisions") == [f"decision-{number:06d}" for number in range(200)]

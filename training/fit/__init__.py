@@ -1,0 +1,1 @@
+"""Learning: reward models from outcomes, pseudo-outcomes and candidates from logs."""

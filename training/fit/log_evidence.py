@@ -1,0 +1,156 @@
+"""What a log tells, cross-fitted: pseudo-outcomes for candidates to learn from and be judged by."""
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.amounts import good_direction
+from training.fit.candidates import MIN_ARM_ROWS, Evidence, Recipe, fit_candidates, recipes
+from training.fit.feature_scale import fit_scale
+from training.fit.folds import Ints, group_numbers, grouped_folds
+from training.fit.heads import Heads, arm_means
+from training.fit.pseudo_outcomes import (
+    OneDraw,
+    choose_alphas,
+    draws_of,
+    full_information,
+    out_of_fold,
+    predict,
+    pseudo_outcomes,
+)
+from training.log.rounds import Bools, Floats, LoggedRounds
+
+FOLDS = 5
+
+
+class WarmRows(NamedTuple):
+    """Full-information rows beside a log: features (k, d), values (k, A, M) in the log's order."""
+
+    features: NDArray[np.float32]
+    values: Floats
+    query_hashes: list[str]
+
+
+class CrossFitted(NamedTuple):
+    """Candidates on the log's rounds, cross-fitted: by candidate, each round's DR value (n,) less
+    the incumbent's, and the arm it would take (n,).
+    """
+
+    advantage: dict[Recipe, Floats]
+    choice: dict[Recipe, Ints]
+
+
+class LogEvidence:
+    """The log's rounds, any warm rows behind them, and their folds."""
+
+    def __init__(
+        self,
+        rounds: LoggedRounds,
+        weights: Floats,
+        seed: int,
+        warm: WarmRows | None,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._rounds, self._weights = rounds, weights
+        features, hashes = rounds.features, rounds.query_hashes.tolist()
+        if warm is not None:
+            features = np.concatenate([features, warm.features])
+            hashes = hashes + warm.query_hashes
+        self.scale = fit_scale(features)
+        scaled = self.scale.apply(features)
+        self._draws = draws_of(rounds, scaled[: len(rounds)])
+        self._expected, self._usable = rounds.expected, rounds.eligible
+        if warm is not None:
+            self._append(full_information(scaled[len(rounds) :], warm.values))
+        self._folds = grouped_folds(group_numbers(hashes), FOLDS, seed)
+        self.alphas = choose_alphas(self._draws, self._folds, advance=advance)
+        self.reported = np.asarray((~np.isnan(self._draws.values)).any(axis=2).sum(axis=0))
+
+    def _append(self, rows: OneDraw) -> None:
+        joined = zip(self._draws, rows, strict=True)
+        self._draws = OneDraw(*(np.concatenate(pair) for pair in joined))
+        self._expected = np.concatenate([self._expected, np.full(rows.values.shape, np.nan)])
+        known = (~np.isnan(rows.values)).any(axis=2)
+        self._usable = np.concatenate([self._usable, known])
+
+    def gamma(self) -> Floats:
+        """(N, A, M) pseudo-outcomes of all rows, from models that never saw the row's fold."""
+        return pseudo_outcomes(self._draws, out_of_fold(self._draws, self._folds, self.alphas))
+
+    def evidence(self, gamma: Floats) -> Evidence:
+        """What candidates are fitted on, given pseudo-outcomes of all rows.
+
+        A metric that was never reported keeps what the serving policy expected of each arm.
+        """
+        observed = self._rounds.observed
+        prior = arm_means(self._rounds.expected, np.zeros(len(observed)))
+        weights = self._weights.mean(axis=0).tolist()
+        signs = [
+            good_direction(metric, self._draws.values[:, :, m], weights[m])
+            for m, metric in enumerate(self._rounds.metrics)
+        ]
+        return Evidence(
+            scaled=self._draws.scaled,
+            gamma=np.where(observed, gamma, prior),
+            usable=self._usable,
+            expected=self._expected,
+            supported=self.reported >= MIN_ARM_ROWS,
+            signs=np.array(signs),
+        )
+
+    def cross_fit(self, advance: Callable[[int], None]) -> CrossFitted:
+        """Every candidate, fitted without a fold and judged on it, fold by fold."""
+        n = len(self._rounds)
+        result = CrossFitted({}, {})
+        for fold, predictions in self._nested_predictions():
+            train, test = self._folds != fold, (self._folds == fold)[:n]
+            if train.any() and test.any():
+                evidence = self.evidence(pseudo_outcomes(self._draws, predictions))
+                gamma = self._held_out(train)[: int(test.sum())]
+                for recipe, heads in fit_candidates(evidence.rows(train), recipes(evidence)):
+                    chosen, earned = self._judge(heads, gamma, test)
+                    result.choice.setdefault(recipe, np.zeros(n, dtype=np.intp))[test] = chosen
+                    result.advantage.setdefault(recipe, np.zeros(n))[test] = earned
+            advance(1)
+        return result
+
+    def _nested_predictions(self) -> Iterator[tuple[int, Floats]]:
+        """For each fold, (N, A, M) predictions for the other folds' rows that saw neither that fold
+        nor the row's own.
+        """
+        by_fold = {fold: np.zeros(self._draws.values.shape) for fold in range(FOLDS)}
+        for one, other in combinations(range(FOLDS), 2):
+            in_one, in_other = self._folds == one, self._folds == other
+            pair = in_one | in_other
+            predictions = predict(self._draws, ~pair, pair, self.alphas)
+            by_fold[one][in_other] = predictions[in_other[pair]]
+            by_fold[other][in_one] = predictions[in_one[pair]]
+        yield from by_fold.items()
+
+    def _held_out(self, train: Bools) -> Floats:
+        """Pseudo-outcomes of the rows outside `train`, the log's rounds first."""
+        predictions = predict(self._draws, train, ~train, self.alphas)
+        return pseudo_outcomes(self._draws.rows(~train), predictions)
+
+    def _judge(self, heads: Heads, gamma: Floats, test: Bools) -> tuple[Ints, Floats]:
+        """The arms these heads take on the test rounds, and what that earns over the incumbent."""
+        scaled = self._draws.scaled[: len(self._rounds)][test]
+        liked = self.utilities(heads.expected(scaled), test)
+        chosen = np.where(self._rounds.eligible[test], liked, -np.inf).argmax(axis=1)
+        earned = self.utilities(gamma, test)
+        advantage = earned[np.arange(len(chosen)), chosen] - self.incumbent(gamma, test)
+        return chosen, advantage
+
+    def utilities(self, metrics: Floats, rows: Bools) -> Floats:
+        """(rows, A) from (rows, A, M), under each round's objective."""
+        prior = np.nan_to_num(self._rounds.expected[rows])
+        metrics = np.where(self._rounds.observed, metrics, prior)
+        return np.asarray(np.einsum("nam,nm->na", metrics, self._weights[rows]))
+
+    def incumbent(self, gamma: Floats, rows: Bools) -> Floats:
+        """(rows,) each round's DR value under the logged probabilities."""
+        utilities = self.utilities(gamma, rows)
+        return np.asarray((utilities * self._rounds.probabilities[rows]).sum(axis=1))

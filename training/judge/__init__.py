@@ -1,0 +1,1 @@
+"""What a policy is worth: true values on outcomes, off-policy estimates on logs, the gate."""

@@ -1,0 +1,1 @@
+"""Recorded outcomes and queries: files that users bring, read strictly."""
