@@ -326,7 +326,7 @@ def test_help_has_examples(command: str) -> None:
 
 def test_export_says_what_it_wrote(valkey_url: str, tmp_path: Path) -> None:
     """Rows by kind, as text or JSON; then that nothing is new."""
-    from tests.training.test_export import append
+    from tests.training.log.test_export import append
 
     empty = run("export", "--from", valkey_url, "--to", tmp_path / "logs")
     assert empty.exit_code == 2
