@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from policies.artifact import Artifact, Manifest, seal
 from policies.errors import ArtifactError
 from policies.policy import Floats
+from policies.stored_policy import StoredPolicy
 
 # A head's link: the metric itself, or its log-odds (for metrics within 0..1).
 IDENTITY, LOGISTIC = 0, 1
 
 
-class LinearPolicy:
+class LinearPolicy(StoredPolicy):
     """Expected metric = link(features · coefficients + intercept), one head per arm and metric.
 
     A head with zero coefficients is an arm's mean: always taking one arm is a policy of this kind.
@@ -83,26 +84,6 @@ class LinearPolicy:
             raise ArtifactError(f"policy {artifact.version} has no tensor {error}") from error
         return cls(artifact.manifest, *tensors)
 
-    @property
-    def name(self) -> str:
-        return self._artifact.manifest.name
-
-    @property
-    def version(self) -> str:
-        return self._artifact.version
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        return tuple(self._artifact.manifest.arms)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return tuple(self._artifact.manifest.metrics)
-
-    @property
-    def feature_version(self) -> str:
-        return self._artifact.manifest.feature_version
-
     def expected(self, features: NDArray[np.float32]) -> Floats:
         if features.shape[1] != self._dimension:
             raise ArtifactError(
@@ -115,6 +96,3 @@ class LinearPolicy:
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:  # noqa: ARG002
         return [f"learned from {self._artifact.manifest.training.get('rows', 'some')} rows"]
-
-    def artifact(self) -> Artifact:
-        return self._artifact

@@ -17,6 +17,7 @@ from policies.errors import ArtifactError
 from policies.objective import STANDARD_METRICS
 from policies.policy import Floats
 from policies.question import QUESTION_FEATURES
+from policies.stored_policy import StoredPolicy
 
 
 class Rule(NamedTuple):
@@ -75,7 +76,7 @@ RULES: tuple[Rule, ...] = (
 _NO_REASON = "no rule applies: the arms' priors decide"
 
 
-class RulePolicy:
+class RulePolicy(StoredPolicy):
     """Priors by arm, shifted by the rules that apply to the question."""
 
     kind: ClassVar[str] = "rules"
@@ -148,26 +149,6 @@ class RulePolicy:
         policy._store(artifact)
         return policy
 
-    @property
-    def name(self) -> str:
-        return self._artifact.manifest.name
-
-    @property
-    def version(self) -> str:
-        return self._artifact.version
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        return tuple(self._artifact.manifest.arms)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return tuple(self._artifact.manifest.metrics)
-
-    @property
-    def feature_version(self) -> str:
-        return self._artifact.manifest.feature_version
-
     def expected(self, features: NDArray[np.float32]) -> Floats:
         priors, shifts = self._artifact.tensors["priors"], self._artifact.tensors["shifts"]
         expected = np.repeat(priors[None], len(features), axis=0)
@@ -182,6 +163,3 @@ class RulePolicy:
 
     def _applies(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         return (features[:, self._columns] >= self._thresholds).astype(np.float64)
-
-    def artifact(self) -> Artifact:
-        return self._artifact
