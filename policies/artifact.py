@@ -144,9 +144,11 @@ def write_artifact(artifact: Artifact, directory: Path) -> None:
     """
     if directory.exists() and not directory.is_dir():
         raise ArtifactError(f"{directory} is a file: name a directory", field="to")
-    if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST).is_file():
+    held = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if held and (MANIFEST not in held or held - {MANIFEST, TENSORS}):
         raise ArtifactError(
-            f"{directory} isn't empty and holds no policy: name another directory", field="to"
+            f"{directory} isn't empty, and holds more than a policy: name another directory",
+            field="to",
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from policies.arms import Arm, arm_names, require_known
+from policies.errors import ArmError
 from policies.settings import AttributeValue, RuleSettings, allows
 
 # A request may ask for sources by itself, without any rule.
@@ -32,14 +33,21 @@ def eligibility(
     """Mask the arms that the rules, or the request's own wish, rule out.
 
     Raises:
-        ArmError: the request wants an arm that isn't configured.
+        ArmError: the request wants an arm that isn't configured, or its wish for sources isn't a flag.
     """
     why_not: list[str | None] = [None] * len(arms)
     applied: list[str] = []
     if wanted is not None:
         require_known(wanted, arm_names(arms))
         _mask(why_not, [arm.name in wanted for arm in arms], "not among the request's arms")
-    if attributes.get(REQUIRE_SOURCES) is True:
+    wish = attributes.get(REQUIRE_SOURCES, False)
+    if not isinstance(wish, bool):
+        # Taken for no wish, a string "true" would quietly allow answers without sources.
+        raise ArmError(
+            f"{REQUIRE_SOURCES} must be true or false, not {wish!r}",
+            field=f"attributes.{REQUIRE_SOURCES}",
+        )
+    if wish:
         applied.append(f"{REQUIRE_SOURCES}: the request asks for sources")
         _mask(why_not, [arm.retrieves for arm in arms], "can't name sources")
     for rule in rules:

@@ -21,6 +21,13 @@ def remarks(rounds: LoggedRounds) -> Iterator[str]:
             yield f"note: {number:,} of {counts.decisions:,} decisions {what}"
     if counts.orphan_feedback:
         yield f"note: {counts.orphan_feedback:,} values of feedback are for no decision in the log"
+    if counts.absurd_feedback:
+        yield f"note: {counts.absurd_feedback:,} values beyond ±1e9 are left out as mistakes"
+    if counts.rare_metrics:
+        yield (
+            f"note: {', '.join(counts.rare_metrics)} were reported for too few decisions to learn "
+            "from, and count as never reported"
+        )
     weighed = np.any(rounds.weights != 0.0, axis=0)
     for metric, known, weight in zip(rounds.metrics, rounds.observed, weighed, strict=True):
         if weight and not known:

@@ -15,7 +15,7 @@ from policies.arms import did_you_mean
 from policies.errors import ObjectiveError
 from policies.policy import Policy
 from training.judge.ope import Sample
-from training.log.rounds import Floats, LoggedRounds
+from training.log.rounds import Bools, Floats, LoggedRounds
 
 
 class Judged(NamedTuple):
@@ -53,6 +53,10 @@ def objective_weights(rounds: LoggedRounds, objective: Mapping[str, float] | Non
     return np.broadcast_to(vector, rounds.weights.shape)
 
 
+# Draws of one arm for one tenant from which a reporting share is taken.
+MIN_LIKE = 50
+
+
 def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> Judged:
     """The rounds' rewards under these weights.
 
@@ -72,7 +76,7 @@ def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> 
     reward = np.where(known, (np.nan_to_num(values) * weights).sum(axis=1), 0.0)
     reporting = reporting_shares(rounds, known)
     with np.errstate(divide="ignore"):
-        pscore = np.where(known, rounds.pscore * reporting[rounds.action], np.inf)
+        pscore = np.where(known, rounds.pscore * reporting, np.inf)
     return Judged(
         weights=weights,
         reward=reward,
@@ -82,13 +86,24 @@ def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> 
     )
 
 
-def reporting_shares(
-    rounds: LoggedRounds, known: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> Floats:
-    """(A,) the share of each arm's rounds whose outcome was reported; 1 for an arm never drawn."""
-    drawn = np.bincount(rounds.action, minlength=len(rounds.arms))
-    reported = np.bincount(rounds.action[known], minlength=len(rounds.arms))
-    return np.where(drawn > 0, reported / np.maximum(drawn, 1), 1.0)
+def reporting_shares(rounds: LoggedRounds, known: Bools) -> Floats:
+    """(n,) for each round, the share of rounds like it whose outcome was reported.
+
+    Like it are those that drew its arm for its tenant, since tenants report differently; where they
+    are fewer than MIN_LIKE, all that drew its arm.
+    """
+    arms = len(rounds.arms)
+    tenants = np.unique(rounds.tenants.astype(str), return_inverse=True)[1]
+    by_arm = _share(rounds.action, known, arms)[rounds.action]
+    cells = tenants * arms + rounds.action
+    count = np.bincount(cells)[cells]
+    return np.where(count >= MIN_LIKE, _share(cells, known, int(cells.max()) + 1)[cells], by_arm)
+
+
+def _share(cells: np.ndarray[tuple[int], np.dtype[np.intp]], known: Bools, size: int) -> Floats:
+    """(size,) the share of each cell's rounds that are known; 0 for an empty one."""
+    counts = np.bincount(cells, minlength=size)
+    return np.asarray(np.bincount(cells[known], minlength=size) / np.maximum(counts, 1))
 
 
 def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sample:

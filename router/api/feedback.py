@@ -1,6 +1,5 @@
 """POST /v1/feedback: accepted once it is durable, whatever the decision's age."""
 
-import math
 import time
 from hashlib import sha256
 from typing import Annotated, Any
@@ -26,6 +25,8 @@ from router.services import Services
 
 # Namespace of the feedback ids that an Idempotency-Key gives rise to.
 _IDEMPOTENT_IDS = UUID("0b9d0f7e-6a0c-4e0f-9c59-6d0c6d9a2b11")
+# One larger value would outweigh all others in any fit.
+MAX_VALUE = 1e9
 _REMEMBERED_S = 7 * 24 * 3600.0
 
 
@@ -94,11 +95,17 @@ def _with_idempotent_id(event: FeedbackGiven, scope: str, index: int) -> Feedbac
 
 
 def _event(value: Feedback, where: str, services: Services) -> FeedbackGiven:
-    if not math.isfinite(value.value):
-        raise BadRequestError("the value must be finite", field=f"{where}value")
+    if not abs(value.value) <= MAX_VALUE:  # NaN compares false
+        raise BadRequestError(
+            f"the value must be finite and at most {MAX_VALUE:g} in size", field=f"{where}value"
+        )
     if value.metric == "quality" and not 0.0 <= value.value <= 1.0:
         raise BadRequestError(
             f"quality lies between 0 and 1, not at {value.value}", field=f"{where}value"
+        )
+    if value.metric in ("cost_usd", "latency_s") and value.value < 0.0:
+        raise BadRequestError(
+            f"{value.metric} can't be negative, as {value.value} is", field=f"{where}value"
         )
     text = services.settings.log.text
     return FeedbackGiven(

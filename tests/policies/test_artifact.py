@@ -73,6 +73,14 @@ _HEADER = b'{"x":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
 BFLOAT16 = len(_HEADER).to_bytes(8, "little") + _HEADER + b"\0\0"
 
 
+def test_a_policys_directory_with_notes_beside_it_is_left_alone(tmp_path: Path) -> None:
+    write_artifact(artifact(), tmp_path / "p")
+    (tmp_path / "p" / "notes.txt").write_text("dear")
+    with pytest.raises(ArtifactError, match="more than a policy"):
+        write_artifact(artifact("two"), tmp_path / "p")
+    assert (tmp_path / "p" / "notes.txt").read_text() == "dear"
+
+
 def altered(**changes: bytes | None) -> dict[str, bytes]:
     files = pack_artifact(artifact())
     for name, content in changes.items():

@@ -49,6 +49,12 @@ def test_a_rule_applies_where_its_condition_is_met(
     assert mask(rule, attributes=attributes) == ([False, True, True] if applies else ALL)
 
 
+@pytest.mark.parametrize("wish", ["true", 1.0])
+def test_a_wish_for_sources_that_is_no_flag_is_refused_not_ignored(wish: AttributeValue) -> None:
+    with pytest.raises(ArmError, match="true or false"):
+        mask(attributes={"require_sources": wish})
+
+
 def test_a_flag_is_no_number() -> None:
     rule = RuleSettings(when=RuleCondition("level", 1), forbid=["hybrid"])
     assert mask(rule, attributes={"level": True}) == ALL

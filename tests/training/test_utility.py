@@ -46,9 +46,19 @@ def test_a_round_that_lacks_a_weighted_metric_is_unknown_and_the_others_weigh_mo
     judged = judge_rounds(rounds, rounds.weights, np.zeros((300, 3, 2)))
     assert np.isinf(judged.pscore[:150]).all()
     shares = reporting_shares(rounds, judged.known)
-    np.testing.assert_allclose(judged.pscore[150:], shares[rounds.action[150:]] / 3)
+    np.testing.assert_allclose(judged.pscore[150:], shares[150:] / 3)
     only_quality = objective_weights(rounds, {"quality": 1.0})
     assert judge_rounds(rounds, only_quality, np.zeros((300, 3, 2))).known.all()
+
+
+def test_tenants_that_report_differently_weigh_what_they_report_differently() -> None:
+    rounds = two_metrics(3000)
+    tenants = np.array(["often", "rarely"] * 1500, dtype=object)
+    rounds = dataclasses.replace(rounds, tenants=tenants)
+    known = (tenants == "often") | (np.arange(3000) % 8 == 1)
+    shares = reporting_shares(rounds, known)
+    np.testing.assert_allclose(shares[tenants == "often"], 1.0)
+    assert abs(shares[tenants == "rarely"].mean() - 0.25) < 0.01
 
 
 def test_a_metric_nobody_reported_counts_as_what_was_expected_of_it() -> None:

@@ -136,7 +136,10 @@ def promote(
             require_fit(policy, replicas)
         except PolicyFitError as error:
             raise FailedOutcome(f"not promoted: {error}") from error
-        verdict = None if logs is None else _judge(policy, logs, objective, config)
+        active = registry.active()
+        if active is not None and active.version == artifact.version:
+            raise FailedOutcome(f"policy {artifact.version} is active already")
+        verdict = None if logs is None else _judge(policy, logs, objective, config, active)
         if verdict is not None:
             _require_passed(artifact.version, verdict, override, as_json)
         registry.publish(artifact)
@@ -206,8 +209,14 @@ def list_policies(location: str, prefix: str, as_json: bool) -> None:
         _show(listing)
 
 
-def _judge(policy: Policy, logs: Path, objective: str | None, config: Path | None) -> "Verdict":
-    from training.judge.gate import judge
+def _judge(
+    policy: Policy,
+    logs: Path,
+    objective: str | None,
+    config: Path | None,
+    active: Activation | None,
+) -> "Verdict":
+    from training.judge.gate import judge, require_incumbent
     from training.log.join import join_rounds
     from training.log.log_files import read_log
 
@@ -220,7 +229,10 @@ def _judge(policy: Policy, logs: Path, objective: str | None, config: Path | Non
             arms=policy.arms,
             feature_version=policy.feature_version or None,
         )
-        return judge(rounds, policy, weights, settings.exploration)
+        verdict = judge(rounds, policy, weights, settings.exploration)
+    if active is not None:
+        verdict = require_incumbent(verdict, str(rounds.policy_versions[-1]), active.version)
+    return verdict
 
 
 def _require_passed(version: str, verdict: "Verdict", override: str | None, as_json: bool) -> None:

@@ -60,7 +60,7 @@ def command(
     """Train a policy from logs or from outcomes, or from logs with outcomes as a warm start.
 
     From logs, candidates learn from cross-fitted doubly robust pseudo-outcomes of the earlier
-    decisions and the simplest one within a standard error of the best is kept; the latest share of
+    decisions, and a default is kept unless another is clearly better; the latest share of
     the log is left for judging it. The objective isn't part of a policy: it arrives with a request.
 
     \b

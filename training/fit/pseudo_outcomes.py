@@ -53,7 +53,7 @@ def draws_of(rounds: LoggedRounds, scaled: Floats) -> OneDraw:
     for m in range(metrics):
         known = ~np.isnan(rounds.values[:, m])
         shares = np.maximum(reporting_shares(rounds, known), 1e-12)
-        weight = known / (rounds.pscore * shares[rounds.action])
+        weight = known / (rounds.pscore * shares)
         inverse[rows, rounds.action, m] = weight
     return OneDraw(scaled, values, inverse)
 

@@ -87,10 +87,10 @@ def _regularisation(fitted: FittedHeads) -> dict[str, dict[str, float | None]]:
 def holdout_of(rounds: int) -> float:
     """The share of explored rounds to leave for judging, where the caller names none.
 
-    Rounds that can't amount to the gate's effective sample size prove nothing: a small log is all
-    learned from, and the policy judged on what is logged after it.
+    Rounds that can't amount to the gate's effective sample size (mostly half their number, at best)
+    prove nothing: a small log is all learned from, and the policy judged on what is logged later.
     """
-    return DEFAULT_HOLDOUT if rounds * DEFAULT_HOLDOUT >= MIN_EFFECTIVE else 0.0
+    return DEFAULT_HOLDOUT if rounds * DEFAULT_HOLDOUT >= 2 * MIN_EFFECTIVE else 0.0
 
 
 def split_by_time(rounds: LoggedRounds, holdout: float) -> tuple[LoggedRounds, float]:

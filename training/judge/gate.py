@@ -109,6 +109,25 @@ def judge(
         return nothing_unseen(candidate.version, len(mine), str(error))
 
 
+def require_incumbent(verdict: Verdict, logged: str, active: str) -> Verdict:
+    """The verdict, with the condition that the log is of the policy that is active now."""
+    same = logged == active
+    condition = Condition(
+        name="incumbent",
+        passed=same,
+        detail=f"the log is of the active policy, {active}"
+        if same
+        else f"the log ends with decisions of {logged}, but {active} is active: let it serve, "
+        "export again, and judge by that",
+        more_rows=None if same else MIN_EFFECTIVE,
+    )
+    return msgspec.structs.replace(
+        verdict,
+        promote=verdict.promote and same,
+        conditions=[condition, *verdict.conditions],
+    )
+
+
 def nothing_unseen(policy: str, rows: int, detail: str) -> Verdict:
     """The verdict on a policy that saw all there is, or nearly: refused."""
     condition = Condition(
@@ -127,7 +146,8 @@ def judge_on(
     """Judge a candidate that is already put on rounds that it has never seen."""
     advantage = paired_advantage(on.sample, on.incumbent)
     conditions = [
-        _advantage(advantage, len(rounds)),
+        _advantage("advantage", advantage, len(rounds)),
+        _advantage("better choices", _without_exploration(on), len(rounds)),
         _effective(on.sample),
         _support(on, rounds),
         _propensities(on.sample),
@@ -145,14 +165,24 @@ def judge_on(
     )
 
 
-def _advantage(advantage: Estimate, rows: int) -> Condition:
+def _without_exploration(on: OnRounds) -> Estimate:
+    """The advantage of the candidate's best arms over the incumbent's likeliest ones.
+
+    The candidate may be meant to explore less than what served; that alone must not promote it.
+    """
+    greedy = np.zeros_like(on.incumbent)
+    greedy[np.arange(len(greedy)), on.greedy] = 1.0
+    return paired_advantage(on.sample._replace(action_dist=greedy), on.incumbent_greedy)
+
+
+def _advantage(name: str, advantage: Estimate, rows: int) -> Condition:
     value, error = advantage.value, advantage.standard_error or 0.0
     lower = value - Z95 * error
     more = None
     if lower <= 0.0 < value and math.isfinite(error):
         more = math.ceil(rows * ((Z95 * error / value) ** 2 - 1.0)) + 1
     return Condition(
-        name="advantage",
+        name=name,
         passed=lower > 0.0,
         detail=f"{value:+.4f} over the incumbent, 95 % from {lower:+.4f} to "
         f"{value + Z95 * error:+.4f}; the lower bound must be above 0",
@@ -210,6 +240,8 @@ def _guardrails(
     conditions = []
     for metric, tolerance in guardrails.items():
         if metric not in on.metrics:
+            detail = "not checked: it was never reported"
+            conditions.append(Condition(name=f"guardrail {metric}", passed=True, detail=detail))
             continue
         m = rounds.metrics.index(metric)
         sign = good_direction(metric, rounds.values[:, m], float(weights[:, m].mean()))

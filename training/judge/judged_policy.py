@@ -29,25 +29,30 @@ class OnRounds(NamedTuple):
     """A candidate and the incumbent on the same rounds, under one objective.
 
     sample: the estimators' input for the candidate; incumbent (n, A): the logged probabilities;
-    greedy (n,): the arm the candidate likes best; metrics: a sample per reported metric, whose
+    greedy (n,): the arm the candidate likes best; incumbent_greedy (n, A): the incumbent without
+    its exploration, that is its likeliest arms; metrics: a sample per reported metric, whose
     reward is the metric itself.
     """
 
     sample: Sample
     incumbent: Floats
     greedy: np.ndarray[tuple[int], np.dtype[np.intp]]
+    incumbent_greedy: Floats
     metrics: dict[str, Sample]
 
 
 def unseen(rounds: LoggedRounds, policy: Policy) -> LoggedRounds:
-    """The explored rounds after the policy's training window.
+    """The explored rounds after the policy's training window, of the policy that served last.
 
-    A policy trained on outcomes alone has no window: all rounds are unseen.
+    A policy trained on outcomes alone has no window: all rounds are unseen. Rounds of policies that
+    served before the last are left out, since to beat a mixture of old and new proves nothing.
     """
     keep = rounds.explored
     window = policy.artifact().manifest.training.get("window")
     if window:
         keep = keep & (rounds.at > float(window[1]))
+    if keep.any():
+        keep = keep & (rounds.policy_versions == rounds.policy_versions[keep][-1])
     return rounds.rows(keep)
 
 
@@ -91,8 +96,15 @@ def put_on_rounds(
         sample=sample_of(rounds, judge_rounds(rounds, weights, predictions), probabilities),
         incumbent=rounds.probabilities,
         greedy=np.where(rounds.eligible, utilities, -np.inf).argmax(axis=1),
+        incumbent_greedy=_likeliest(rounds.probabilities),
         metrics=samples,
     )
+
+
+def _likeliest(probabilities: Floats) -> Floats:
+    """(n, A) all probability on each row's likeliest arm, shared between equals."""
+    best = probabilities >= probabilities.max(axis=1, keepdims=True) - 1e-12
+    return np.asarray(best / best.sum(axis=1, keepdims=True))
 
 
 def _check_fit(policy: Policy, rounds: LoggedRounds) -> None:

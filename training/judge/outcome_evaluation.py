@@ -1,5 +1,6 @@
 """`evaluate --outcomes`: the whole report, and how people see it."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from rich.console import Group
@@ -119,14 +120,14 @@ def _values(report: OutcomeReport, title: str) -> Table:
 
 
 def _caption(report: OutcomeReport) -> str:
-    best_fixed = max(means["quality"] for means in report.arms.values())
-    best = max(point.value["quality"] for point in report.curve)
+    best_fixed = max(means.get("quality", -math.inf) for means in report.arms.values())
+    best = report.curve[0].value["quality"]
     gap = report.oracle["quality"] - best_fixed
     recovered = f"{(best - best_fixed) / gap:.0%}" if gap > 0.0 else "nothing"
     error = report.curve[0].standard_error.get("quality", 0.0)
     return (
-        f"quality ± {error:.4f} (s.e.). The best objective recovers {recovered} of the gap between "
-        "the best fixed arm and the oracle; query text alone recovers 10–20 % at most, here and in "
+        f"quality ± {error:.4f} (s.e.). The first objective recovers {recovered} of the gap from "
+        "the best fixed arm to the oracle; query text alone recovers 10–20 % at most, here and in "
         "print."
     )
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from policies.features import LOGGED_DTYPE, unpack_features
+from policies.loading import MOST
 from training.errors import EmptyLogError, InputError
 from training.fit.folds import Ints, group_numbers
 from training.log.log_files import Log
@@ -21,6 +22,12 @@ from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
 
 # How far a logged propensity may lie from the logged probability of the drawn arm.
 _ROUNDING = 1e-6
+
+# A metric reported in fewer rounds than these (or this share of them) is taken as never reported.
+MIN_VALUES = 20
+RARE_SHARE = 0.01
+# Larger values are mistakes, and one of them would outweigh every other in any fit.
+MAX_VALUE = 1e9
 
 
 def join_rounds(
@@ -60,12 +67,18 @@ def join_rounds(
     probabilities = _scatter(decisions, "probabilities", names)
     eligible = _eligible(decisions, names)
     pscore = _numbers(decisions["propensity"])
-    _check_propensities(ids, drawn, pscore, probabilities, source)
+    _check_propensities(ids, drawn, pscore, probabilities, eligible, source)
     values, metrics, counted = _join_values(log, ids)
+    rare = _drop_rare(values, n)
     expected_by, weights_by = _expected(decisions, names), _weights(decisions, n)
     # A metric that is only weighed, never reported nor expected, counts as 0: it has no column.
     metrics = tuple(dict.fromkeys((*metrics, *expected_by)))
-    metrics = tuple(sorted(metrics, key=lambda name: name != "quality"))
+    metrics = tuple(sorted(metrics, key=lambda name: name != "quality"))[:MOST]
+    if not metrics:
+        raise EmptyLogError(
+            f"{source}: no decision has feedback, and nothing was expected of any arm: report to "
+            "/v1/feedback, and export again"
+        )
     nothing = np.full(n, np.nan)
     rounds = LoggedRounds(
         decision_ids=ids,
@@ -92,6 +105,8 @@ def join_rounds(
             with_feedback=_rows_with_any(values, n),
             feedback_values=log.feedback.num_rows,
             orphan_feedback=counted["orphans"],
+            absurd_feedback=counted["absurd"],
+            rare_metrics=rare,
             superseded_feedback=log.superseded,
             fallbacks=counted["fallbacks"],
             duplicate_rows=sum(log.duplicates.values()),
@@ -100,6 +115,18 @@ def join_rounds(
         ),
     )
     return rounds.rows(np.argsort(rounds.at, kind="stable"))
+
+
+def _drop_rare(values: dict[str, Floats], n: int) -> list[str]:
+    """Forget metrics reported so rarely that they say nothing: what was expected of them stands.
+
+    Otherwise one stray value would make a metric known, and all other rounds lack it.
+    """
+    enough = max(MIN_VALUES, RARE_SHARE * n) if n >= MIN_VALUES else 1
+    rare = [m for m, column in values.items() if np.count_nonzero(~np.isnan(column)) < enough]
+    for metric in rare:
+        values[metric][:] = np.nan
+    return rare
 
 
 def _rows_with_any(values: dict[str, Floats], n: int) -> int:
@@ -144,7 +171,9 @@ def _arm_columns(decisions: Any, names: Sequence[str]) -> tuple[Ints, Ints]:
 def _scatter(decisions: Any, column: str, names: Sequence[str]) -> Floats:
     """(n, A) from a list column that is aligned with `arms`; 0 where an arm wasn't configured."""
     rows, columns = _arm_columns(decisions, names)
-    _, flat = _flat(decisions[column])
+    items, flat = _flat(decisions[column])
+    if len(items) != len(rows) or (items != rows).any():
+        raise InputError(f"{column} and arms have different lengths: export the log again")
     matrix = np.zeros((decisions.num_rows, len(names)))
     matrix[rows, columns] = flat.to_numpy(zero_copy_only=False)
     return matrix
@@ -153,7 +182,8 @@ def _scatter(decisions: Any, column: str, names: Sequence[str]) -> Floats:
 def _eligible(decisions: Any, names: Sequence[str]) -> Bools:
     rows, flat = _flat(decisions["eligible"])
     matrix = np.zeros((decisions.num_rows, len(names)), dtype=np.bool_)
-    matrix[rows, _positions(np.array(flat.to_pylist(), dtype=object), names)] = True
+    columns = _positions(np.array(flat.to_pylist(), dtype=object), names)
+    matrix[rows[columns >= 0], columns[columns >= 0]] = True
     return matrix
 
 
@@ -180,7 +210,12 @@ def _weights(decisions: Any, n: int) -> dict[str, Floats]:
 
 
 def _check_propensities(
-    ids: NDArray[np.object_], drawn: Ints, pscore: Floats, probabilities: Floats, source: Path
+    ids: NDArray[np.object_],
+    drawn: Ints,
+    pscore: Floats,
+    probabilities: Floats,
+    eligible: Bools,
+    source: Path,
 ) -> None:
     def refuse(wrong: Bools, field: str, what: str) -> None:
         if wrong.any():
@@ -195,8 +230,12 @@ def _check_propensities(
     refuse(drawn < 0, "arm", "the drawn arm isn't among the decision's arms")
     refuse(~((pscore > 0.0) & (pscore <= 1.0)), "propensity", "isn't within (0, 1]")
     logged = probabilities[np.arange(len(drawn)), drawn]
-    refuse(np.abs(logged - pscore) > _ROUNDING, "propensity", "isn't the drawn arm's probability")
-    refuse(np.abs(probabilities.sum(axis=1) - 1.0) > _ROUNDING, "probabilities", "don't sum to 1")
+    # Written so that NaN is refused as well.
+    differs = ~(np.abs(logged - pscore) <= _ROUNDING)
+    refuse(differs, "propensity", "isn't the drawn arm's probability")
+    total = np.abs(probabilities.sum(axis=1) - 1.0)
+    refuse(~(total <= _ROUNDING), "probabilities", "don't sum to 1")
+    refuse(~eligible[np.arange(len(drawn)), drawn], "eligible", "lacks the drawn arm")
 
 
 def _features(decisions: Any, source: Path) -> NDArray[np.float32]:
@@ -209,7 +248,16 @@ def _features(decisions: Any, source: Path) -> NDArray[np.float32]:
             path=source / "decisions",
             field="features",
         )
-    return unpack_features(rows, lengths.pop() // LOGGED_DTYPE.itemsize)
+    size = lengths.pop()
+    features = unpack_features(rows, size // LOGGED_DTYPE.itemsize) if size % 2 == 0 else None
+    if features is None or not np.isfinite(features).all():
+        raise InputError(
+            "feature rows aren't float16 numbers: the log was altered or its writer is broken; "
+            "export it again",
+            path=source / "decisions",
+            field="features",
+        )
+    return features
 
 
 def _join_values(
@@ -220,10 +268,15 @@ def _join_values(
     row_of = {decision: row for row, decision in enumerate(ids.tolist())}
     known = set(decisions["decision_id"].to_pylist())
     values: dict[str, Floats] = {}
+    counted = {"fallbacks": 0, "orphans": 0, "absurd": 0}
 
     def put(decision: str, metric: str, value: float | None) -> None:
         row = row_of.get(decision)
-        if row is not None and value is not None and np.isfinite(value):
+        if row is None or value is None:
+            return
+        if not abs(value) <= MAX_VALUE:
+            counted["absurd"] += 1
+        else:
             values.setdefault(metric, np.full(len(ids), np.nan))[row] = value
 
     answers: Any = log.answers
@@ -234,17 +287,15 @@ def _join_values(
             strict=True,
         )
     )
-    fallbacks = 0
     for decision, arm, measured in zip(
         answers["decision_id"].to_pylist(),
         answers["executed_arm"].to_pylist(),
         answers["metrics"].to_pylist(),
         strict=True,
     ):
-        fallbacks += decision in row_of and drawn.get(decision) != arm
+        counted["fallbacks"] += decision in row_of and drawn.get(decision) != arm
         for metric, value in measured or ():
             put(decision, metric, value)
-    orphans = 0
     feedback: Any = log.feedback
     for decision, metric, value in zip(
         feedback["decision_id"].to_pylist(),
@@ -252,6 +303,6 @@ def _join_values(
         feedback["value"].to_pylist(),
         strict=True,
     ):
-        orphans += decision not in known
+        counted["orphans"] += decision not in known
         put(decision, metric, value)
-    return values, tuple(values), {"fallbacks": fallbacks, "orphans": orphans}
+    return values, tuple(values), counted

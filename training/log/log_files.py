@@ -229,7 +229,7 @@ def read_parquet(path: Path, schema: pa.Schema, needed: frozenset[str]) -> pa.Ta
         table = pq.ParquetFile(path).read()
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
-            f"not a readable Parquet file ({str(error).splitlines()[0]}): delete it and export "
+            f"not a readable Parquet file ({str(error).splitlines()[0]}): move it away and export "
             "or replay again",
             path=path,
         ) from error

@@ -88,7 +88,10 @@ def known_arms(table: OutcomeTable) -> np.ndarray[tuple[int, int], np.dtype[np.b
 
 def best_fixed_arm(table: OutcomeTable) -> int:
     """The arm with the highest mean of the first metric (`quality` where there is one)."""
-    return int(np.nanmean(table.values[:, :, 0], axis=0).argmax())
+    values = table.values[:, :, 0]
+    known = ~np.isnan(values)
+    means = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return int(np.where(known.any(axis=0), means, -np.inf).argmax())
 
 
 def replay(

@@ -21,6 +21,8 @@ class RoundCounts(msgspec.Struct, frozen=True, kw_only=True):
     feedback_values: int
     orphan_feedback: int
     superseded_feedback: int
+    absurd_feedback: int = 0
+    rare_metrics: list[str] = []
     fallbacks: int
     duplicate_rows: int
     other_features: int

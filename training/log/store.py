@@ -79,7 +79,7 @@ def _url_of(directory: Path) -> str:
 
 def _no_service(directory: Path) -> InputError:
     return InputError(
-        f"no service runs on {directory}: start `rag-router serve --data {directory}`, or name a "
-        "redis:// URL",
+        f"no service runs on {directory}: start `rag-router serve --data {directory}`, or, if its "
+        "store is elsewhere, name that: a redis:// URL",
         field="store",
     )

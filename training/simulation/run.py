@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from policies.arms import require_known
+from policies.errors import ArmError
 from policies.objective import CUSTOM, Objective
 from training.simulation import Floats, Traffic
 from training.simulation.client import RouterClient
@@ -69,7 +69,12 @@ def run_traffic(
         )
         values: list[dict[str, Any]] = []
         for row, decision in enumerate(decisions, start=start):
-            require_known([decision["arm"]], traffic.arms)
+            if decision["arm"] not in traffic.arms:
+                raise ArmError(
+                    f"the service draws {decision['arm']!r}, the world knows the arms "
+                    f"{', '.join(traffic.arms)}: start the service with a configuration of these "
+                    "arms (for the recorded tables, examples/recorded-arms.toml)"
+                )
             arm = traffic.arms.index(decision["arm"])
             drawn.append(arm)
             explored.append(decision["explored"])

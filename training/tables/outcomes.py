@@ -125,6 +125,8 @@ def read_outcomes(
     if not rows:
         raise _nothing(paths, split, splits)
     arms, metrics = columns.arms(), columns.metrics()
+    if not metrics:
+        raise InputError(f"no outcome has a number: {_ROW_CURE}", path=paths[0], field="outcomes")
     return OutcomeTable(
         ids=[row.id for row in rows],
         queries=[row.query for row in rows],
@@ -193,6 +195,9 @@ def _decode_row(line: bytes, place: _Place) -> _Row:
 _ROW_CURE = 'a row is {"id": "..", "query": "..", "outcomes": {"ARM": {"quality": 0.5}}}'
 
 
+_MAX_VALUE = 10**9
+
+
 class _Columns:
     """The arms and metrics met so far, and whether each field is a number everywhere."""
 
@@ -217,6 +222,8 @@ class _Columns:
 
     def _check_value(self, name: str, value: Any, place: _Place, field: str) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and abs(value) > _MAX_VALUE and value not in (math.inf, -math.inf):
+            raise place.error(field, "is too large for a metric: at most 1e9 in size")
         (self._numeric if number else self._other).setdefault(name, place.line)
         if not number and name in STANDARD_METRICS:
             raise place.error(field, f"must be a number, not {value!r}: write it without quotes")

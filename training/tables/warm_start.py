@@ -142,7 +142,16 @@ def warm_start_of(table: OutcomeTable, features: QueryFeatures) -> WarmStart:
 
 
 def aligned_values(warm: WarmStart, arms: Sequence[str], metrics: Sequence[str]) -> Floats:
-    """(k, A, M) the rows' values in another order of arms and metrics, NaN where they lack one."""
+    """(k, A, M) the rows' values in another order of arms and metrics, NaN where they lack one.
+
+    Raises:
+        InputError: the rows have none of these arms.
+    """
+    if not set(arms) & set(warm.arms):
+        raise InputError(
+            f"the outcomes are of the arms {', '.join(warm.arms)}, the log of {', '.join(arms)}: "
+            "nothing carries over; name the table's arms as the service does"
+        )
     values = np.full((len(warm.values), len(arms), len(metrics)), np.nan)
     for a, arm in enumerate(arms):
         for m, metric in enumerate(metrics):

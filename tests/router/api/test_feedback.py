@@ -71,6 +71,8 @@ async def test_a_key_used_again_for_something_else_is_a_conflict(service: Servic
         ({"value": "1"}, "value"),
         ({"value": True}, "value"),
         ({"value": 1.01}, "value"),
+        ({"metric": "latency_s", "value": 1e150}, "value"),
+        ({"metric": "cost_usd", "value": -1}, "value"),
         ({"value": -0.01}, "value"),
         ({"comment": "x" * 8193}, "comment"),
         ({"rating": 5}, "rating"),

@@ -33,7 +33,7 @@ def test_the_latest_rounds_are_held_out_and_none_is_on_both_sides() -> None:
 
 
 def test_what_is_held_out_is_enough_for_the_gate_or_nothing() -> None:
-    assert (holdout_of(3_000), holdout_of(4_000)) == (0.0, DEFAULT_HOLDOUT)
+    assert (holdout_of(6_000), holdout_of(7_000)) == (0.0, DEFAULT_HOLDOUT)
 
 
 def test_the_manifest_says_what_it_was_trained_on() -> None:

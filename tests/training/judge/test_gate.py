@@ -143,3 +143,32 @@ def test_a_policy_that_doesnt_fit_the_log_is_refused() -> None:
         judge(dataclasses.replace(log(), feature_version="test-2"), knowing())
     with pytest.raises(PolicyFitError, match="doesn't know the log's arms new"):
         judge(dataclasses.replace(log(), arms=("none", "single", "new")), knowing())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_less_exploration_alone_promotes_nobody(seed: int) -> None:
+    """The incumbent over again earns more than as logged, since it would explore less now."""
+    rates = np.tile([0.6, 0.5, 0.3], (4_000, 1))
+    rounds = log(seed=seed, rates=rates, probabilities=prefer(0, 4_000, 0.3))
+    verdict = judge(rounds, always(0))
+    assert not verdict.promote
+    assert not condition(verdict, "better choices").passed
+
+
+def test_only_the_policy_that_served_last_is_the_incumbent() -> None:
+    """Better than a bad old policy mixed with a good new one isn't better than the new one."""
+    rates = np.tile([0.6, 0.5, 0.2], (8_000, 1))
+    old, new = prefer(2, 4_000, 0.3), prefer(0, 4_000, 0.3)
+    versions = np.array(["old"] * 4_000 + ["new"] * 4_000, dtype=object)
+    rounds = log(8_000, rates=rates, probabilities=np.concatenate([old, new]))
+    rounds = dataclasses.replace(rounds, policy_versions=versions)
+    verdict = judge(rounds, always(1))
+    assert verdict.rows == 4_000
+    assert not verdict.promote
+
+
+def test_a_guardrail_that_cannot_be_checked_says_so() -> None:
+    rounds = dataclasses.replace(log(), metrics=("thumbs",))
+    found = condition(judge(rounds, knowing(), {"thumbs": 1.0}), "guardrail quality")
+    assert found.passed
+    assert "never reported" in found.detail

@@ -147,3 +147,33 @@ def test_features_of_different_lengths_are_refused(tmp_path: Path) -> None:
     short = msgspec.structs.replace(decision(2), features=b"ab")
     with pytest.raises(InputError, match="features"):
         join_rounds(log_of(tmp_path, [decision(1), short]), source=SOURCE)
+
+
+def test_a_metric_reported_for_a_handful_counts_as_never_reported(tmp_path: Path) -> None:
+    """One caller's stray value must not make all other rounds incomplete."""
+    decisions = [decision(n) for n in range(100)]
+    given = [feedback(n) for n in range(100)]
+    stray = msgspec.structs.replace(feedback(7), feedback_id="stray", metric="cost_usd", value=3.0)
+    rounds = join_rounds(log_of(tmp_path, decisions, [*given, stray]), source=SOURCE)
+    assert rounds.counts.rare_metrics == ["cost_usd"]
+    assert rounds.observed[rounds.metrics.index("quality")]
+    assert not rounds.observed[rounds.metrics.index("cost_usd")]
+
+
+def test_an_absurd_value_is_left_out_and_counted(tmp_path: Path) -> None:
+    wrong = msgspec.structs.replace(feedback(1), value=1e150)
+    rounds = join_rounds(log_of(tmp_path, [decision(1), decision(2)], [wrong]), source=SOURCE)
+    assert rounds.counts.absurd_feedback == 1
+    assert np.isnan(rounds.values).all()
+
+
+def test_a_log_with_neither_feedback_nor_expectations_says_what_to_do(tmp_path: Path) -> None:
+    silent = msgspec.structs.replace(decision(1), expected={})
+    with pytest.raises(EmptyLogError, match="no decision has feedback"):
+        join_rounds(log_of(tmp_path, [silent]), source=SOURCE)
+
+
+def test_a_drawn_arm_that_was_not_eligible_is_refused(tmp_path: Path) -> None:
+    wrong = msgspec.structs.replace(decision(1), eligible=["retrieve", "stranger"])
+    with pytest.raises(InputError, match="lacks the drawn arm"):
+        join_rounds(log_of(tmp_path, [wrong]), source=SOURCE)

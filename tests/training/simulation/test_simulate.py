@@ -59,5 +59,5 @@ def test_arms_the_table_lacks_are_named(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path / "data") as service:
         finished = simulate("--url", service.url, "--outcomes", table)
     assert finished.returncode == 2
-    assert "unknown arm" in finished.stderr
+    assert "recorded-arms.toml" in finished.stderr
     assert "Traceback" not in finished.stderr
