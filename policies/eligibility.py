@@ -33,7 +33,7 @@ def eligibility(
     """Mask the arms that the rules, or the request's own wish, rule out.
 
     Raises:
-        ArmError: the request wants an arm that isn't configured, or its wish for sources is unclear.
+        ArmError: an arm in the request isn't configured, or its wish for sources is unclear.
     """
     why_not: list[str | None] = [None] * len(arms)
     applied: list[str] = []
