@@ -51,6 +51,7 @@ class Decider:
     ) -> None:
         self.arms = settings.arm_list()
         self._names = [arm.name for arm in self.arms]
+        self._route_of = {arm.name: arm.route or "" for arm in self.arms}
         self._rules = settings.rules
         self._objectives = settings.all_objectives()
         self._default_objective = settings.default_objective
@@ -180,7 +181,6 @@ class Decider:
     def _response(
         self, event: DecisionMade, case: _Case, utilities: Floats, reasons: list[str]
     ) -> RouteResponse:
-        by_name = {arm.name: arm for arm in self.arms}
         outlooks = [
             ArmOutlook(
                 arm=arm.name,
@@ -195,7 +195,7 @@ class Decider:
         ]
         return RouteResponse(
             decision_id=event.decision_id,
-            route=by_name[event.arm].route or "",
+            route=self._route_of[event.arm],
             arm=event.arm,
             propensity=event.propensity,
             explored=event.explored,
