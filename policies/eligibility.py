@@ -29,8 +29,11 @@ def eligibility(
     rules: Sequence[RuleSettings],
     attributes: Mapping[str, AttributeValue],
     wanted: Sequence[str] | None,
+    unavailable: Mapping[str, str] = {},
 ) -> Eligibility:
-    """Mask the arms that the rules, or the request's own wish, rule out.
+    """Mask the arms that the rules or the request's own wish rule out, or that can't be taken now.
+
+    `unavailable` says by arm why it can't.
 
     Raises:
         ArmError: an arm in the request isn't configured, or its wish for sources is unclear.
@@ -56,6 +59,10 @@ def eligibility(
         note = _describe(rule)
         applied.append(note)
         _mask(why_not, [allows(rule, arm) for arm in arms], f"rule: {note}")
+    for index, arm in enumerate(arms):
+        if why_not[index] is None and arm.name in unavailable:
+            why_not[index] = unavailable[arm.name]
+            applied.append(f"{arm.name} is left out: {unavailable[arm.name]}")
     return Eligibility(why_not, applied)
 
 

@@ -53,10 +53,29 @@ class Evidence(msgspec.Struct, frozen=True):
     score: float
 
 
+class RetrievalEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retrieval says of itself.
+
+    `margin` is the best score less the second best, `newest_age_s` the age in seconds of the newest
+    passage that has a date; None where there is none. `cited` counts the passages that the answer
+    cites, `dropped_citations` citations of passages that it wasn't given.
+    """
+
+    count: int
+    top_score: float
+    margin: float | None = None
+    newest_age_s: float | None = None
+    cited: int = 0
+    dropped_citations: int = 0
+
+
 class AnswerFinished(
     msgspec.Struct, frozen=True, tag="AnswerFinished", tag_field="type", kw_only=True
 ):
-    """What the router measured on an answer; on fallback `executed_arm` isn't the drawn one."""
+    """What the router measured on an answer; on fallback `executed_arm` isn't the drawn one.
+
+    `failures` says which arms failed on the way and why, `error` why there is no whole answer.
+    """
 
     decision_id: str
     at: float
@@ -66,6 +85,8 @@ class AnswerFinished(
     output_tokens: int = 0
     evidence: list[Evidence] = []
     error: str | None = None
+    retrieval: RetrievalEvidence | None = None
+    failures: list[str] = []
     schema: int = 1
 
 

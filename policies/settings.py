@@ -6,7 +6,7 @@ file. docs/configuration.md documents every key, and a test holds it to that.
 
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -17,6 +17,8 @@ from policies.objective import DEFAULT_OBJECTIVE, DEFAULT_OBJECTIVES, check_weig
 from policies.strict_toml import decode_strictly, read_toml
 
 AttributeValue = str | bool | float
+SearchStrategy = Literal["vector", "text", "hybrid"]
+TenantScope = Literal["own", "all"]
 MAX_PRIOR = 1e9
 _ROUTES = frozenset(get_args(Route))
 _ARM_NAME = re.compile(r"[\w.:-]{1,64}")
@@ -25,9 +27,11 @@ _ARM_NAME = re.compile(r"[\w.:-]{1,64}")
 class ArmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[arms.NAME]` table.
 
-    `model` and `retriever` name tables of the same file; `k` is the number of passages, `steps`
-    the greatest number of retrievals. `expected` holds priors by metric, used until a policy is
-    learned.
+    `model` and `retriever` name tables of the same file; `k` is the number of passages a retrieval
+    gives, `steps` the greatest number of retrievals. `tenants` is whose passages may be found: the
+    caller's own and those that belong to nobody, or everybody's. `max_age_days` leaves older
+    passages out, and `context_chars` bounds what of them stands in a prompt. `expected` holds
+    priors by metric, used until a policy is learned.
     """
 
     route: Route
@@ -35,12 +39,18 @@ class ArmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retriever: str | None = None
     k: int = 5
     steps: int = 1
+    strategy: SearchStrategy = "hybrid"
+    tenants: TenantScope = "own"
+    max_age_days: float | None = None
+    context_chars: int = 12_000
     expected: dict[str, float] = {}
 
     def __post_init__(self) -> None:
-        for name in ("k", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name, most in (("k", 100), ("steps", 20), ("context_chars", 1_000_000)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must lie in 1..{most}, not at {getattr(self, name)}")
+        if self.max_age_days is not None and not self.max_age_days > 0.0:
+            raise ValueError(f"max_age_days must be above 0, not {self.max_age_days}")
         for metric, value in self.expected.items():
             if not abs(value) <= MAX_PRIOR:
                 raise ValueError(

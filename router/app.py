@@ -14,9 +14,15 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from policies.encoders import Encoder, load_encoder
+from policies.events import AnswerFinished
 from policies.features import Featurizer
 from policies.registries import PolicyRegistry
 from policies.version import VERSION
+from router.answers.answerer import Answerer
+from router.answers.backends import Backends
+from router.answers.prompts import Prompts
+from router.api.answer import AnswerController
+from router.api.chat import ChatController
 from router.api.decisions import DecisionController
 from router.api.feedback import FeedbackController
 from router.api.operations import HealthController, MetricsController
@@ -29,14 +35,18 @@ from router.log.event_log import EventLog
 from router.log.spool import Spool
 from router.log.store import EventStore
 from router.metrics import Metrics
+from router.models.model_server import ModelServer
+from router.models.open_models import open_models
 from router.policy_cache import PolicyCache
 from router.policy_watcher import PolicyWatcher
 from router.problems import EXCEPTION_HANDLERS
+from router.retrieval.open_retrievers import open_retrievers
+from router.retrieval.retriever import Retriever
 from router.services import Services
 from router.settings import Settings
 
 MAX_BODY_BYTES = 1_048_576
-_REPORT_LOG_EVERY_S = 1.0
+_REPORT_STATES_EVERY_S = 1.0
 
 
 def create_app(
@@ -47,6 +57,8 @@ def create_app(
     registry: PolicyRegistry,
     environ: Mapping[str, str],
     encoder: Encoder | None = None,
+    models: Mapping[str, ModelServer] | None = None,
+    retrievers: Mapping[str, Retriever] | None = None,
 ) -> Litestar:
     """The service over a store of events and a registry of policies.
 
@@ -57,31 +69,48 @@ def create_app(
         registry: where policies come from.
         environ: the environment variables that settings may name.
         encoder: overrides the configured encoder.
+        models: override the configured model servers, by name; the application closes them.
+        retrievers: likewise the retrievers.
 
     Raises:
-        SettingsError: a secret that is named isn't set.
+        SettingsError: a secret that is named isn't set, or a prompt template is wrong.
         EncoderError: the encoder can't be loaded.
     """
     keys = Keys(settings.auth, environ)
-    featurizer = Featurizer(encoder or load_encoder(settings.encoder))
+    encoder = encoder or load_encoder(settings.encoder)
+    featurizer = Featurizer(encoder)
     decider = Decider(settings, featurizer, text=settings.log.text)
     metrics = Metrics()
     log = EventLog(store, Spool(data / "spool"), capacity=settings.log.queue_size)
     replica = f"{socket.gethostname()}-{os.getpid()}"
     cache = PolicyCache(data)
     watcher = PolicyWatcher(registry, decider, settings.exploration, cache, metrics, replica)
-    services = Services(settings, decider, watcher.active, log, watcher, metrics)
+    backends = Backends(
+        settings,
+        open_models(settings.models, environ) if models is None else models,
+        open_retrievers(settings.retrievers, environ=environ, encoders={settings.encoder: encoder})
+        if retrievers is None
+        else retrievers,
+    )
+
+    def finished(event: AnswerFinished) -> None:
+        log.record(event)
+        metrics.observe_answer(event)
+
+    answerer = Answerer(backends, Prompts.of(settings.answers), settings.answers, finished)
+    services = Services(settings, decider, watcher.active, log, watcher, metrics, answerer)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         app.state.access = keys
         await log.start()
         await watcher.start()
-        reporting = asyncio.create_task(_report_log(log, metrics), name="log-metrics")
+        reporting = asyncio.create_task(_report_states(services), name="state-metrics")
         try:
             yield
         finally:
             reporting.cancel()
+            await backends.close()
             await watcher.stop()
             await log.stop()
             await store.close()
@@ -89,6 +118,8 @@ def create_app(
     return Litestar(
         route_handlers=[
             RouteController,
+            AnswerController,
+            ChatController,
             FeedbackController,
             DecisionController,
             PolicyController,
@@ -121,8 +152,8 @@ def create_app(
     )
 
 
-async def _report_log(log: EventLog, metrics: Metrics) -> None:
-    """Keep the log's metrics fresh, also in workers that nobody scrapes."""
+async def _report_states(services: Services) -> None:
+    """Keep what is counted elsewhere fresh, also in workers that nobody scrapes."""
     while True:
-        metrics.observe_log(log.counters)
-        await asyncio.sleep(_REPORT_LOG_EVERY_S)
+        services.report_states()
+        await asyncio.sleep(_REPORT_STATES_EVERY_S)

@@ -1,7 +1,7 @@
 """From requests to decisions: features, masks, expectations, utilities, probabilities, the draw."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,9 @@ from policies.objective import Objective, known_metrics, resolve_objective
 from policies.policy import Floats
 from policies.query import check_query, loggable_text, query_hash
 from policies.settings import PolicySettings
-from router.api.schemas import ArmOutlook, Message, PolicyReference, RouteRequest, RouteResponse
+from router.answers.errors import NoAnswerError
+from router.api.schemas import ArmOutlook, PolicyReference, RouteRequest, RouteResponse
+from router.conversation import routed_query
 from router.serving_policy import ServingPolicy
 
 
@@ -61,11 +63,24 @@ class Decider:
         self._new_id = new_id
 
     def decide(
-        self, requests: Sequence[RouteRequest], serving: ServingPolicy, *, in_batch: bool = False
+        self,
+        requests: Sequence[RouteRequest],
+        serving: ServingPolicy,
+        *,
+        in_batch: bool = False,
+        unavailable: Mapping[str, str] = {},
     ) -> list[Decision]:
         """One decision a request, all by the same policy.
 
+        Args:
+            requests: what to decide on.
+            serving: the policy, as one snapshot.
+            in_batch: the requests have numbers.
+            unavailable: arms that can't be taken now, and why; masked before the draw, so that the
+                propensities are true.
+
         Raises:
+            NoAnswerError: arms would be eligible, but all of them are unavailable.
             QueryError, ArmError, ObjectiveError: a request can't be decided, so none is; `in_batch`
                 has the error's field say which.
         """
@@ -73,7 +88,7 @@ class Decider:
         cases = []
         for index, request in enumerate(requests):
             try:
-                cases.append(self._resolve(request, metrics))
+                cases.append(self._resolve(request, metrics, unavailable))
             except PolicyError as error:
                 if in_batch:
                     error.field = f"requests[{index}].{error.field}"
@@ -108,15 +123,21 @@ class Decider:
             decisions.append(Decision(response, event))
         return decisions
 
-    def _resolve(self, request: RouteRequest, metrics: frozenset[str]) -> _Case:
+    def _resolve(
+        self, request: RouteRequest, metrics: frozenset[str], unavailable: Mapping[str, str]
+    ) -> _Case:
         objective = resolve_objective(
             request.objective, self._objectives, metrics, default=self._default_objective
         )
-        query = check_query(request.query or _last_user_turn(request.messages))
-        eligible = eligibility(self.arms, self._rules, request.attributes, request.arms)
+        query = check_query(routed_query(request.conversation))
+        eligible = eligibility(
+            self.arms, self._rules, request.attributes, request.arms, unavailable
+        )
         if not any(eligible.mask):
             why_not = zip(self._names, eligible.why_not, strict=True)
             reasons = "; ".join(f"{name}: {reason}" for name, reason in why_not)
+            if set(unavailable.values()) & set(eligible.why_not):
+                raise NoAnswerError(f"no arm is left to take now ({reasons})")
             raise ArmError(f"no eligible arm is left ({reasons})", field="arms")
         return _Case(request, query, objective, eligible)
 
@@ -204,7 +225,3 @@ class Decider:
             reasons=reasons,
             fallback=event.fallback,
         )
-
-
-def _last_user_turn(messages: Sequence[Message]) -> str:
-    return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")

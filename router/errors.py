@@ -7,9 +7,10 @@ PolicyError (policies.errors)
     ├── KeyRequiredError         401  no key, or a wrong one
     ├── AdminKeyRequiredError    403  an admin endpoint without the admin key
     ├── UnknownDecisionError     404  a decision that isn't in the log (any more)
+    ├── UnknownModelError        404  a chat request for a name that isn't offered
     └── IdempotencyConflictError 422  an Idempotency-Key used again for something else
 
-The log has its own tree in router.log.errors.
+The log, the models, the retrievers and the answers have their own trees, each in its errors.py.
 """
 
 from policies.errors import PolicyError
@@ -55,6 +56,13 @@ class UnknownDecisionError(RouterError):
 
     status = 404
     kind = "unknown-decision"
+
+
+class UnknownModelError(RouterError):
+    """A chat request for a model that isn't offered here."""
+
+    status = 404
+    kind = "unknown-model"
 
 
 class IdempotencyConflictError(RouterError):

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from policies.events import DecisionMade, FeedbackGiven
+from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
 from router.log.event_log import LogCounters
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -31,6 +31,9 @@ _LATENCY_BUCKETS = (
     0.25,
     1.0,
 )
+# Seconds of answers: models take from a tenth of a second to a minute.
+_ANSWER_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
 
 
 class Metrics:
@@ -54,6 +57,37 @@ class Metrics:
             "Active policies refused because they don't fit or are damaged.",
             registry=registry,
         )
+        self._answers = Counter(
+            "rag_router_answers",
+            "Answers, by the arm that was taken in the end and how it went.",
+            ["arm", "outcome"],
+            registry=registry,
+        )
+        self._answer_seconds = Histogram(
+            "rag_router_answer_seconds",
+            "Seconds from a request to the end of its answer.",
+            ["arm"],
+            buckets=_ANSWER_BUCKETS,
+            registry=registry,
+        )
+        self._first_token_seconds = Histogram(
+            "rag_router_first_token_seconds",
+            "Seconds from a request to the first token of its answer.",
+            ["arm"],
+            buckets=_ANSWER_BUCKETS,
+            registry=registry,
+        )
+        self._answer_counts = {
+            name: Counter(f"rag_router_{name}", text, registry=registry)
+            for name, text in _ANSWER_COUNTS.items()
+        }
+        self._breakers = Gauge(
+            "rag_router_breaker_state",
+            "0 closed, 1 half-open, 2 open: the worst of all workers.",
+            ["backend"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._log_counts = {
             name: Counter(f"rag_router_log_{name}", text, registry=registry)
             for name, text in _LOG_COUNTS.items()
@@ -71,6 +105,29 @@ class Metrics:
         ).items():
             self._decisions.labels(arm, explored).inc(count)
         self._seconds.observe(seconds)
+
+    def observe_answer(self, event: AnswerFinished) -> None:
+        """Count an answer, its times, tokens and money, and what its citations came to."""
+        outcome = "failed" if event.error else "degraded" if event.failures else "ok"
+        self._answers.labels(event.executed_arm, outcome).inc()
+        if event.error is None:
+            self._answer_seconds.labels(event.executed_arm).observe(event.metrics["latency_s"])
+        if "first_token_s" in event.metrics:
+            first_token = self._first_token_seconds.labels(event.executed_arm)
+            first_token.observe(event.metrics["first_token_s"])
+        counts = self._answer_counts
+        counts["input_tokens"].inc(event.input_tokens)
+        counts["output_tokens"].inc(event.output_tokens)
+        counts["cost_usd"].inc(event.metrics.get("cost_usd", 0.0))
+        if event.retrieval is not None:
+            counts["dropped_citations"].inc(event.retrieval.dropped_citations)
+            if event.error is None and not event.retrieval.cited:
+                counts["answers_without_citation"].inc()
+
+    def observe_breakers(self, states: Mapping[str, str]) -> None:
+        """Take over the states of the circuit breakers, by backend."""
+        for backend, state in states.items():
+            self._breakers.labels(backend).set(_BREAKER_STATES[state])
 
     def observe_feedback(self, events: Sequence[FeedbackGiven]) -> None:
         """Count feedback."""
@@ -115,6 +172,13 @@ def _forget_dead_workers(directory: Path) -> None:
             pass  # alive, and somebody else's
 
 
+_ANSWER_COUNTS = {
+    "input_tokens": "Tokens that models read.",
+    "output_tokens": "Tokens that models wrote.",
+    "cost_usd": "US dollars for answers, as far as prices and token counts are known.",
+    "dropped_citations": "Citations of passages that weren't given, taken out of answers.",
+    "answers_without_citation": "Answers that cite none of the passages they were given.",
+}
 _LOG_COUNTS = {
     "recorded": "Events given to the log.",
     "stored": "Events that reached the store.",

@@ -9,12 +9,17 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from policies.errors import PolicyError
+from router.answers.errors import NoAnswerError
 from router.errors import KeyRequiredError
 from router.log.errors import StoreUnavailableError
+from router.models.errors import ModelError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:adaptive-rag-router:problem:"
 STORE_RETRY_AFTER_S = 2
+
+# Clients of OpenAI's API look for `error` in the body.
+_OPENAI_PATHS = ("/v1/chat/", "/v1/models")
 
 _LOGGER = logging.getLogger(__name__)
 # msgspec says where it stopped as "... - at `$.requests[0].query`", and names unknown fields.
@@ -32,39 +37,58 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     detail: str
     field: str | None = None
+    error: dict[str, Any] | None = None
+
+
+def openai_error(status: int, kind: str, message: str, field: str | None) -> dict[str, Any]:
+    """The error as OpenAI's clients read it."""
+    group = "invalid_request_error" if status < 500 else "server_error"
+    return {"message": message, "type": group, "param": field, "code": kind}
 
 
 def problem_response(
-    status: int, kind: str, detail: str, *, field: str | None = None, headers: Any = None
+    request: Request[Any, Any, Any],
+    status: int,
+    kind: str,
+    detail: str,
+    *,
+    field: str | None = None,
+    headers: Any = None,
 ) -> Response[bytes]:
-    """A problem document."""
+    """A problem document; for OpenAI's endpoints with OpenAI's `error` in it."""
     title = kind.replace("-", " ").capitalize()
-    problem = Problem(TYPE_PREFIX + kind, title, status, detail, field)
+    error = None
+    if request.url.path.startswith(_OPENAI_PATHS):
+        error = openai_error(status, kind, detail, field)
+    problem = Problem(TYPE_PREFIX + kind, title, status, detail, field, error)
     return Response(
         msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers
     )
 
 
-def from_policy_error(_: Request[Any, Any, Any], error: PolicyError) -> Response[bytes]:
+def from_policy_error(request: Request[Any, Any, Any], error: PolicyError) -> Response[bytes]:
     """An error raised on purpose: its own status, kind and field."""
     headers = None
     if isinstance(error, KeyRequiredError):
         headers = {"WWW-Authenticate": "Bearer"}
+    elif isinstance(error, NoAnswerError):
+        headers = {"Retry-After": str(error.retry_after_s)}
     elif error.status == StoreUnavailableError.status:
         headers = {"Retry-After": str(STORE_RETRY_AFTER_S)}
+    said = f": {error.said}" if isinstance(error, ModelError) and error.said else ""
     return problem_response(
-        error.status, error.kind, str(error), field=error.field, headers=headers
+        request, error.status, error.kind, f"{error}{said}", field=error.field, headers=headers
     )
 
 
-def from_validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+def from_validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
     """A body that doesn't decode to what the endpoint takes: the first field at fault."""
     raw = error.extra if isinstance(error.extra, list) else []
     cause = str(error.__cause__ or "")
     message = cause or "; ".join(str(item.get("message", item)) for item in raw) or error.detail
     if _MISSING_BODY in message:
-        return problem_response(400, "bad-request", "the request has no body: send JSON")
-    return problem_response(400, "bad-request", message, field=field_of(message))
+        return problem_response(request, 400, "bad-request", "the request has no body: send JSON")
+    return problem_response(request, 400, "bad-request", message, field=field_of(message))
 
 
 def field_of(message: str) -> str | None:
@@ -77,10 +101,11 @@ def field_of(message: str) -> str | None:
     return ".".join(parts) or None
 
 
-def from_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def from_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """The framework's own errors: unknown path, wrong method, oversized body, malformed JSON."""
     kinds = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
     return problem_response(
+        request,
         error.status_code,
         kinds.get(error.status_code, "http-error"),
         error.detail,
@@ -91,7 +116,9 @@ def from_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Resp
 def from_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A defect of ours: logged with its traceback, told without."""
     _LOGGER.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
-    return problem_response(500, "internal", "an unexpected error; the service's log has more")
+    return problem_response(
+        request, 500, "internal", "an unexpected error; the service's log has more"
+    )
 
 
 EXCEPTION_HANDLERS: Any = {

@@ -19,11 +19,14 @@ from uvicorn.supervisors import Multiprocess
 from policies.encoders import load_encoder
 from policies.errors import SettingsError
 from policies.registries.redis_registry import RedisPolicyRegistry
+from router.answers.prompts import Prompts
 from router.app import create_app
 from router.auth import Keys
 from router.embedded_store import EmbeddedStore
 from router.log.redis_store import RedisEventStore
 from router.metrics import MULTIPROCESS_DIRECTORY
+from router.models.open_models import open_models
+from router.retrieval.open_retrievers import open_retrievers
 from router.settings import RedisSettings, Settings
 
 # Shorter than the ten seconds that container engines wait before they kill.
@@ -89,11 +92,14 @@ def require_startable(settings: Settings, environ: Mapping[str, str]) -> None:
     """Find out here, once, what would make a worker fail, and be restarted, for ever.
 
     Raises:
-        SettingsError: a secret that is named isn't set.
-        EncoderError: the encoder can't be loaded.
+        SettingsError: a secret that is named isn't set, or a prompt template is wrong.
+        EncoderError: an encoder can't be loaded.
     """
     Keys(settings.auth, environ)
     load_encoder(settings.encoder)
+    open_models(settings.models, environ)
+    open_retrievers(settings.retrievers, environ=environ)
+    Prompts.of(settings.answers)
     if settings.redis.url is not None:
         store_url(settings.redis, environ)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from router.answers.answerer import Answerer
 from router.decider import Decider
 from router.log.event_log import EventLog
 from router.metrics import Metrics
@@ -20,3 +21,11 @@ class Services:
     log: EventLog
     watcher: PolicyWatcher
     metrics: Metrics
+    answerer: Answerer
+
+    def report_states(self) -> None:
+        """Tell the metrics what the log and the breakers have come to."""
+        self.metrics.observe_log(self.log.counters)
+        self.metrics.observe_breakers(
+            {breaker.name: breaker.state for breaker in self.answerer.backends.breakers}
+        )

@@ -6,7 +6,7 @@ file: a key names the environment variable that holds one.
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +16,10 @@ from policies.events import TextPolicy
 from policies.settings import PolicySettings
 from policies.store_keys import DEFAULT_PREFIX
 from policies.strict_toml import decode_strictly, read_toml
+
+# What the service itself puts into a model's request.
+RESERVED_PARAMETERS = frozenset({"messages", "model", "stream", "stream_options"})
+MAX_SECONDS = 3600.0
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 
@@ -33,25 +37,112 @@ class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[models.NAME]` table: an OpenAI-compatible server and a model on it."""
+    """One `[models.NAME]` table: an OpenAI-compatible server and a model on it.
+
+    `system_prompt` is the persona the model was tuned with. `parameters` are generation parameters
+    that a request may override. Timeouts are in seconds: to connect, to the first token, between
+    two pieces of a stream, and for the whole answer.
+    """
 
     base_url: str
     model: str
-    price_per_1k: PriceSettings = PriceSettings()
+    price_per_1k: PriceSettings | None = None
     api_key_env: str | None = None
+    system_prompt: str | None = None
+    parameters: dict[str, Any] = {}
+    connect_timeout_s: float = 2.0
+    first_token_timeout_s: float = 15.0
+    stall_timeout_s: float = 10.0
+    total_timeout_s: float = 45.0
+    retries: int = 1
+    max_connections: int = 100
+
+    def __post_init__(self) -> None:
+        _require_http_url(self.base_url, "base_url")
+        for name in (
+            "connect_timeout_s",
+            "first_token_timeout_s",
+            "stall_timeout_s",
+            "total_timeout_s",
+        ):
+            _require_seconds(getattr(self, name), name)
+        if not 0 <= self.retries <= 5:
+            raise ValueError(f"retries must lie in 0..5, not at {self.retries}")
+        if self.max_connections < 1:
+            raise ValueError(f"max_connections must be at least 1, not {self.max_connections}")
+        for name in RESERVED_PARAMETERS & set(self.parameters):
+            raise ValueError(f"parameters.{name} is the service's own to set")
 
 
 class RetrieverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[retrievers.NAME]` table: where documents are looked up."""
+    """One `[retrievers.NAME]` table: where documents are looked up.
+
+    `path` is a directory or an object storage URL (lancedb) or a local directory (qdrant); `url` a
+    server's address. `encoder` is what the passages' vectors were made with.
+    """
 
     kind: Literal["lancedb", "qdrant", "http"]
     path: str | None = None
     url: str | None = None
+    collection: str = "passages"
+    encoder: str = "static"
+    api_key_env: str | None = None
+    timeout_s: float = 2.0
 
     def __post_init__(self) -> None:
-        needed = "path" if self.kind == "lancedb" else "url"
-        if not getattr(self, needed):
-            raise ValueError(f"a {self.kind} retriever needs {needed}")
+        if self.kind == "lancedb" and not self.path:
+            raise ValueError("a lancedb retriever needs path")
+        if self.kind == "http" and not self.url:
+            raise ValueError("an http retriever needs url")
+        if self.kind == "qdrant" and bool(self.url) == bool(self.path):
+            raise ValueError("a qdrant retriever needs either url (a server) or path (local)")
+        if self.url is not None:
+            _require_http_url(self.url, "url")
+        if not re.fullmatch(r"[\w.-]{1,64}", self.collection):
+            raise ValueError("collection has 1 to 64 letters, digits and any of _.-")
+        _require_seconds(self.timeout_s, "timeout_s")
+
+
+class AnswerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How answers are made.
+
+    `deadline_s` bounds a whole answer, fallbacks included. `templates` is a directory whose files
+    replace the built-in prompt templates of the same name. `interrupted` says what becomes of a
+    stream whose model fails after its first words: another arm continues it, or it ends with an
+    error.
+    """
+
+    deadline_s: float = 60.0
+    templates: str | None = None
+    interrupted: Literal["continue", "fail"] = "continue"
+
+    def __post_init__(self) -> None:
+        _require_seconds(self.deadline_s, "deadline_s")
+
+
+class BreakerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a failing model or retriever is left alone: after how many failures, for how long."""
+
+    failures: int = 5
+    open_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.failures < 1:
+            raise ValueError(f"failures must be at least 1, not {self.failures}")
+        _require_seconds(self.open_s, "open_s")
+
+
+def _require_http_url(url: str, name: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{name} must be an http:// or https:// address, not {url!r}")
+    if parts.username or parts.password:
+        raise ValueError(f"{name} holds a secret: name its environment variable in api_key_env")
+
+
+def _require_seconds(value: float, name: str) -> None:
+    if not 0.0 < value <= MAX_SECONDS:
+        raise ValueError(f"{name} must lie above 0 and up to {MAX_SECONDS:g} seconds, not {value}")
 
 
 class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +200,8 @@ class Settings(PolicySettings, frozen=True, kw_only=True, forbid_unknown_fields=
 
     models: dict[str, ModelSettings] = {}
     retrievers: dict[str, RetrieverSettings] = {}
+    answers: AnswerSettings = AnswerSettings()
+    breakers: BreakerSettings = BreakerSettings()
     redis: RedisSettings = RedisSettings()
     log: LogSettings = LogSettings()
     auth: AuthSettings = AuthSettings()

@@ -1,6 +1,12 @@
 """Events as tests need them."""
 
-from policies.events import AnswerFinished, DecisionMade, Evidence, FeedbackGiven
+from policies.events import (
+    AnswerFinished,
+    DecisionMade,
+    Evidence,
+    FeedbackGiven,
+    RetrievalEvidence,
+)
 
 # 22 November 2026, noon UTC.
 NOON = 1_795_348_800.0
@@ -35,6 +41,8 @@ def answer(number: int, *, at: float = NOON) -> AnswerFinished:
         executed_arm="finetuned",
         metrics={"cost_usd": 0.001, "latency_s": 0.5},
         evidence=[Evidence("passage-1", 0.9)],
+        retrieval=RetrievalEvidence(count=1, top_score=0.9, newest_age_s=60.0, cited=1),
+        failures=["hybrid: model finetuned answered 500"],
     )
 
 

@@ -24,13 +24,16 @@ class HealthController(Controller):
         """200: it decides even without its store or on an older policy, and says so."""
         serving, refused = services.active.current, services.watcher.refused
         store = "up" if services.log.store_up else "down"
-        sound = store == "up" and serving.fallback is None and refused is None
+        breakers = services.answerer.backends.breakers
+        backends: dict[str, str] = {b.name: b.state for b in breakers if b.state != "closed"}
+        sound = store == "up" and serving.fallback is None and refused is None and not backends
         return Health(
             status="ready" if sound else "degraded",
             policy=serving.policy.version,
             store=store,
             fallback=serving.fallback,
             refused=refused,
+            backends=backends,
         )
 
 
@@ -43,5 +46,5 @@ class MetricsController(Controller):
     @get(summary="Prometheus metrics", media_type=MediaType.TEXT, sync_to_thread=False)
     def metrics(self, services: NamedDependency[Services]) -> Response[bytes]:
         """All metrics in Prometheus' text format."""
-        services.metrics.observe_log(services.log.counters)
+        services.report_states()
         return Response(services.metrics.render(), media_type=CONTENT_TYPE)

@@ -15,7 +15,8 @@ _MEANINGS: Mapping[int, str] = {
     409: "That doesn't fit what serves here.",
     413: "The body is larger than 1 MiB.",
     422: "The content can't be used.",
-    503: "The store can't be reached; try again after `Retry-After` seconds.",
+    501: "No arm has a model to answer with.",
+    503: "Not at the moment; try again after `Retry-After` seconds.",
 }
 
 

@@ -21,7 +21,7 @@ from policies.strict_toml import decode_strictly
         ("[objectives.x]\nquality = 1e308", "at most"),
         ('[arms.a]\nroute = "hybrid"\nexpected = { cost_usd = nan }', "expected.cost_usd"),
         ('[arms.a]\nroute = "hybrid"\nexpected = { quality = 1.5 }', "expected.quality"),
-        ('[arms.a]\nroute = "hybrid"\nk = 0', "k must be at least 1"),
+        ('[arms.a]\nroute = "hybrid"\nk = 0', "k must lie in 1..100"),
         ('[arms."a b"]\nroute = "hybrid"', "name"),
         ('[arms.hybrid]\nroute = "finetuned"', "named like a route"),
         ('[[rules]]\nonly = ["hybrid"]\n[[rules]]\nforbid = ["hybrid"]', "no arm"),

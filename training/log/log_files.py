@@ -63,6 +63,20 @@ ANSWERS = _schema(
         pa.list_(pa.struct([pa.field("id", pa.string()), pa.field("score", pa.float64())])),
     ),
     pa.field("error", pa.string()),
+    pa.field(
+        "retrieval",
+        pa.struct(
+            [
+                pa.field("count", pa.int64()),
+                pa.field("top_score", pa.float64()),
+                pa.field("margin", pa.float64()),
+                pa.field("newest_age_s", pa.float64()),
+                pa.field("cited", pa.int64()),
+                pa.field("dropped_citations", pa.int64()),
+            ]
+        ),
+    ),
+    pa.field("failures", pa.list_(pa.string())),
     pa.field("schema", pa.int32()),
 )
 FEEDBACK = _schema(
@@ -126,8 +140,8 @@ def _table(events: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.Table:
         values: list[Any] = [getattr(event, field.name) for event in events]
         if pa.types.is_map(field.type):
             values = [list(value.items()) for value in values]
-        elif field.name == "evidence":
-            values = [[msgspec.structs.asdict(item) for item in items] for items in values]
+        elif field.name in ("evidence", "retrieval"):
+            values = [msgspec.to_builtins(value) for value in values]
         columns[field.name] = pa.array(values, type=field.type)
     return pa.table(columns, schema=schema)
 

@@ -1,0 +1,46 @@
+"""What is asked of an answer, and what it came to."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from policies.events import AnswerFinished
+from router.api.schemas import Citations, Source, Usage
+from router.conversation import ChatMessage
+from router.decider import Decision
+from router.models.model_server import Chunk
+
+
+class Order(NamedTuple):
+    """A decision to carry out.
+
+    `parameters` are generation parameters as the model's server takes them. `streamed`: chunks are
+    wanted as they come, so they can't be taken back. `started` is the loop's time at which the
+    request came in.
+    """
+
+    decision: Decision
+    messages: list[ChatMessage]
+    parameters: dict[str, Any]
+    started: float
+    streamed: bool = False
+
+
+class Taken(NamedTuple):
+    """An arm has begun to answer; comes before the first chunk of each that does."""
+
+    arm: str
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """How it went: told to the caller, and logged."""
+
+    event: AnswerFinished
+    degraded_from: str | None
+    sources: list[Source]
+    citations: Citations
+    usage: Usage
+    notes: list[str]
+
+
+AnswerPart = Taken | Chunk | Answered

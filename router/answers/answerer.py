@@ -1,0 +1,260 @@
+"""Carries decisions out: the drawn arm first, and the best remaining one where it fails."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+
+from policies.events import AnswerFinished
+from router.answers.answer import Answered, AnswerPart, Order, Taken
+from router.answers.attempt import Attempt, Citations
+from router.answers.backends import Backends, EquippedArm
+from router.answers.budget import Deadline, Spending
+from router.answers.errors import ArmFailedError, NoAnswerError, NothingFoundError, UnansweredError
+from router.answers.finding import Finder
+from router.answers.prompts import Prompts
+from router.answers.sources import Sources
+from router.api.schemas import Citations as CitationCounts
+from router.api.schemas import Source, Usage
+from router.models.completion import CompletionBuilder
+from router.models.errors import ModelError, ModelRefusedError
+from router.models.model_server import Chunk, has_token
+from router.retrieval.errors import RetrievalError
+from router.settings import AnswerSettings
+
+_log = logging.getLogger(__name__)
+_Failure = ArmFailedError | ModelError | RetrievalError
+
+
+class Answerer:
+    """Answers by the arms there are."""
+
+    def __init__(
+        self,
+        backends: Backends,
+        prompts: Prompts,
+        settings: AnswerSettings,
+        finished: Callable[[AnswerFinished], None],
+    ) -> None:
+        """`finished` is told of every answer, failed ones included, exactly once."""
+        self.backends = backends
+        self._prompts = prompts
+        self._settings = settings
+        self._finished = finished
+
+    async def answer(self, order: Order) -> AsyncGenerator[AnswerPart, None]:
+        """Who answers, the answer's chunks, and at the end how it went.
+
+        Raises:
+            NoAnswerError: no arm could answer.
+            ModelRefusedError: the models take no such request.
+            UnansweredError: it broke off after chunks had been given away.
+        """
+        answering = _Answering(order, self.backends, self._prompts, self._settings)
+        error: BaseException | None = None
+        try:
+            async with aclosing(answering.chunks()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            answered = answering.result(error)
+            self._finished(answered.event)
+        yield answered
+
+
+class _Answering:
+    """One answer under way."""
+
+    def __init__(
+        self, order: Order, backends: Backends, prompts: Prompts, settings: AnswerSettings
+    ) -> None:
+        self._order = order
+        self._backends = backends
+        self._prompts = prompts
+        self._settings = settings
+        self._now = asyncio.get_running_loop().time
+        self._deadline = Deadline(settings.deadline_s - (self._now() - order.started), self._now)
+        self._spending = Spending()
+        event = order.decision.event
+        self._finder = Finder(order.messages, event.tenant, prompts, self._deadline, self._spending)
+        self._drawn = self._executed = event.arm
+        self._failures: list[tuple[str, _Failure]] = []
+        self._first_token_s: float | None = None
+        self._begin_afresh()
+
+    def _begin_afresh(self) -> None:
+        """Nothing that an arm has done so far counts for the next one."""
+        # Brackets in JSON are lists, not citations.
+        form = self._order.parameters.get("response_format") or {}
+        self._sources = Sources()
+        self._citations = Citations(check=form.get("type", "text") == "text")
+        self._given_away = CompletionBuilder()
+
+    async def chunks(self) -> AsyncGenerator[Taken | Chunk, None]:
+        """The chunks of the first arm that can; raises as Answerer.answer does."""
+        queue = self._ranked()
+        while (name := self._next_arm(queue)) is not None:
+            self._executed = name
+            try:
+                if self._order.streamed:
+                    async with aclosing(self._take(name, queue)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                else:
+                    for chunk in [chunk async for chunk in self._take(name, queue)]:
+                        yield chunk
+                return
+            except (ArmFailedError, ModelError, RetrievalError) as error:
+                self._failures.append((name, error))
+                _log.warning("arm %s failed: %s", name, error)
+                self._require_that_another_may_go_on(error)
+        raise self._nobody_could()
+
+    def _ranked(self) -> list[str]:
+        """The eligible arms: the drawn one, then the others from the best on."""
+        outlooks = [arm for arm in self._order.decision.response.arms if arm.eligible]
+        outlooks.sort(key=lambda arm: (arm.arm != self._drawn, -arm.utility))
+        return [arm.arm for arm in outlooks]
+
+    def _next_arm(self, queue: list[str]) -> str | None:
+        """Take the next arm off the queue that doesn't depend on what has just failed."""
+        while queue and self._deadline.left_s > 0.0:
+            name = queue.pop(0)
+            if (reason := self._hopeless(name)) is None:
+                return name
+            self._failures.append((name, ArmFailedError(reason)))
+        return None
+
+    def _hopeless(self, name: str) -> str | None:
+        if name in self._backends.unequipped:
+            return self._backends.unequipped[name]
+        arm = self._backends.arm(name)
+        for failed, error in self._failures:
+            if failed in self._backends.unequipped:
+                continue
+            other = self._backends.arm(failed)
+            if isinstance(error, ModelError) and arm.model is other.model:
+                if not isinstance(error, ModelRefusedError) or arm.retriever is not None:
+                    return "its model has just failed"
+            elif isinstance(error, RetrievalError | NothingFoundError) and (
+                arm.retriever is not None and arm.retriever is other.retriever
+            ):
+                return "its retriever has just failed"
+        return arm.why_not
+
+    async def _take(self, name: str, queue: Sequence[str]) -> AsyncGenerator[Taken | Chunk, None]:
+        """One arm's chunks."""
+        begun = False
+        attempt = self._attempt(self._backends.arm(name))
+        chunks = attempt.chunks(
+            self._finder,
+            self._deadline,
+            self._spending,
+            so_far=self._given_away.text,
+            alternatives=bool(queue),
+        )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if not begun:
+                    begun = True
+                    yield Taken(name)
+                if self._first_token_s is None and has_token(chunk):
+                    self._first_token_s = self._now() - self._order.started
+                self._given_away.add(chunk)
+                yield chunk
+
+    def _attempt(self, arm: EquippedArm) -> Attempt:
+        return Attempt(
+            arm,
+            self._order.messages,
+            self._order.parameters,
+            sources=self._sources,
+            citations=self._citations,
+            prompts=self._prompts,
+        )
+
+    def _require_that_another_may_go_on(self, error: _Failure) -> None:
+        """After a failure: clear the table, or, where words are out already, see who continues."""
+        words_are_out = self._order.streamed and self._first_token_s is not None
+        if not words_are_out:
+            self._first_token_s = None
+            self._begin_afresh()
+        elif self._settings.interrupted == "fail" or self._given_away.has_tool_calls:
+            raise UnansweredError(f"the answer broke off: {error}") from error
+        else:
+            self._citations.flush()  # half a citation can't be continued
+
+    def _nobody_could(self) -> Exception:
+        failures = "; ".join(f"{name}: {error}" for name, error in self._failures)
+        if self._order.streamed and self._first_token_s is not None:
+            return UnansweredError(
+                f"the answer broke off, and no arm could continue it ({failures})"
+            )
+        refusals = [e for _, e in self._failures if isinstance(e, ModelRefusedError)]
+        if refusals:
+            return refusals[0]
+        late = "" if self._deadline.left_s > 0.0 else "in time "
+        waits = [e.retry_after_s for _, e in self._failures if isinstance(e, ModelError)]
+        asked = max((wait for wait in waits if wait is not None), default=1.0)
+        return NoAnswerError(
+            f"no arm could answer {late}({failures})",
+            retry_after_s=max(self._backends.retry_after_s(), int(asked + 0.999)),
+        )
+
+    def result(self, error: BaseException | None) -> Answered:
+        """How it went, error or not."""
+        degraded_from = self._drawn if self._executed != self._drawn else None
+        cited, dropped = self._citations.cited, self._citations.dropped
+        notes = [f"degraded: {name}: {error}" for name, error in self._failures]
+        if self._sources and not cited and error is None:
+            notes.append(f"the answer cites none of the {len(self._sources)} passages it was given")
+        event = AnswerFinished(
+            decision_id=self._order.decision.event.decision_id,
+            at=time.time(),
+            executed_arm=self._executed,
+            # The times of an answer that isn't whole would teach that failing is fast.
+            metrics={} if error is not None else self._metrics(),
+            input_tokens=self._spending.input_tokens,
+            output_tokens=self._spending.output_tokens,
+            evidence=self._sources.evidence(),
+            error=_reason(error),
+            retrieval=self._sources.summary(datetime.now(UTC), cited=len(cited), dropped=dropped),
+            failures=[f"{name}: {failure}" for name, failure in self._failures],
+        )
+        return Answered(
+            event=event,
+            degraded_from=degraded_from,
+            sources=[
+                Source.of(number, passage, cited=number in cited)
+                for number, passage in enumerate(self._sources.passages, start=1)
+            ],
+            citations=CitationCounts(len(self._sources), len(cited), dropped),
+            usage=Usage.of(event.input_tokens, event.output_tokens),
+            notes=notes,
+        )
+
+    def _metrics(self) -> dict[str, float]:
+        """What the router itself measures; what it doesn't know it leaves out."""
+        metrics = {
+            "latency_s": self._now() - self._order.started,
+            "first_token_s": self._first_token_s,
+            "steps": float(self._finder.steps),
+            "cost_usd": self._spending.cost_usd,
+        }
+        return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _reason(error: BaseException | None) -> str | None:
+    """Why there is no whole answer, without anything a server said."""
+    if error is None:
+        return None
+    if isinstance(error, GeneratorExit | asyncio.CancelledError):
+        return "the caller went away"
+    if isinstance(error, Exception):
+        return str(error) or type(error).__name__
+    return type(error).__name__

@@ -1,0 +1,88 @@
+"""Circuit breakers: a model or retriever that keeps failing is left alone for a while.
+
+The state machine is the `circuitbreaker` package's. What is added here: one probe at a time while
+half-open, a state that can be asked before the draw, and failures that don't count against anyone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from circuitbreaker import CircuitBreaker
+
+from router.answers.errors import BreakerOpenError
+from router.models.errors import ModelError
+from router.retrieval.errors import RetrievalError
+from router.settings import BreakerSettings
+
+State = Literal["closed", "open", "half-open"]
+
+
+class Breaker:
+    """Guards one backend; use it from one event loop."""
+
+    def __init__(self, name: str, settings: BreakerSettings) -> None:
+        self.name = name
+        self._breaker = CircuitBreaker(
+            failure_threshold=settings.failures,
+            recovery_timeout=settings.open_s,
+            expected_exception=Exception,
+            name=name,
+        )
+        self._probing = False
+
+    @property
+    def state(self) -> State:
+        """Half-open once the pause is over and nobody has tried yet."""
+        if self._breaker.opened:
+            return "open"
+        return "closed" if self._breaker.closed else "half-open"
+
+    @property
+    def retry_after_s(self) -> int:
+        """Whole seconds until it is worth trying again, at least 1."""
+        return max(1, int(self._breaker.open_remaining))
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nobody may call the backend now."""
+        state = self.state
+        if state == "closed" or (state == "half-open" and not self._probing):
+            return None
+        return f"{self.name} has failed repeatedly and is left alone for now"
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around one call. Being cancelled says nothing of the backend, so it isn't counted.
+
+        Raises:
+            BreakerOpenError: nobody may call now.
+        """
+        if (reason := self.why_not) is not None:
+            raise BreakerOpenError(reason)
+        probe = self.state == "half-open"
+        self._probing |= probe
+        try:
+            yield
+        except (ModelError, RetrievalError) as error:
+            if getattr(error, "trips", True):
+                self._count(error)
+            raise
+        else:
+            self._breaker.reset()
+        finally:
+            if probe:
+                self._probing = False
+
+    def works(self) -> None:
+        """The backend has begun to answer: a probe needn't wait for the end of a long one."""
+        if self.state == "half-open":
+            self._breaker.reset()
+            self._probing = False
+
+    def _count(self, error: Exception) -> None:
+        try:
+            with self._breaker:
+                raise error
+        except type(error):
+            pass

@@ -1,0 +1,86 @@
+"""POST /v1/answer: decide, carry the decision out, answer with sources."""
+
+import asyncio
+
+from litestar import Controller, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from litestar.status_codes import HTTP_200_OK
+
+from router.answers.answer import Answered, Order, Taken
+from router.answers.errors import NoModelsError
+from router.api.deciding import decide
+from router.api.problem_responses import problems
+from router.api.schemas import AnswerRequest, AnswerResponse, RouteRequest
+from router.auth import caller_guard
+from router.decider import Decision
+from router.models.completion import CompletionBuilder
+from router.services import Services
+
+
+class AnswerController(Controller):
+    """Answers."""
+
+    path = "/v1/answer"
+    tags = ("answers",)
+    guards = (caller_guard,)
+
+    @post(
+        status_code=HTTP_200_OK,
+        summary="Decide how to answer one query, and answer it",
+        responses=problems(400, 401, 408, 413, 501, 503),
+    )
+    async def answer(
+        self, data: JSONBody[AnswerRequest], services: NamedDependency[Services]
+    ) -> AnswerResponse:
+        """Take the drawn arm, or the best remaining one where it fails, and say which."""
+        started = asyncio.get_running_loop().time()
+        decision = await decide_to_answer(data, services)
+        order = Order(decision, data.conversation, data.parameters, started)
+        builder, answered = await whole_answer(services, order)
+        decided = decision.response
+        executed = answered.event.executed_arm
+        fields = {field: getattr(decided, field) for field in decided.__struct_fields__}
+        fields |= {
+            "arm": executed,
+            "route": next(arm.route for arm in decided.arms if arm.arm == executed),
+            "reasons": [*decided.reasons, *answered.notes],
+        }
+        return AnswerResponse(
+            **fields,
+            answer=builder.text,
+            finish_reason=builder.finish_reason,
+            sources=answered.sources,
+            citations=answered.citations,
+            usage=answered.usage,
+            metrics=answered.event.metrics,
+            degraded_from=answered.degraded_from,
+        )
+
+
+async def decide_to_answer(request: RouteRequest, services: Services) -> Decision:
+    """One decision among the arms that have something to answer with.
+
+    Raises:
+        NoModelsError: none has.
+        PolicyError: as `decide`.
+    """
+    unequipped = services.answerer.backends.unequipped
+    if len(unequipped) == len(services.decider.arms):
+        raise NoModelsError(
+            "no arm has a model, so this service only decides: configure [models.NAME], and name "
+            "it in an arm's `model` (and a retriever in `retriever` where the arm retrieves)"
+        )
+    [decision] = await decide([request], services, unequipped=unequipped)
+    return decision
+
+
+async def whole_answer(services: Services, order: Order) -> tuple[CompletionBuilder, Answered]:
+    """The answer as a whole; raises as Answerer.answer does."""
+    builder = CompletionBuilder()
+    async for part in services.answerer.answer(order):
+        if isinstance(part, Answered):
+            return builder, part
+        if not isinstance(part, Taken):
+            builder.add(part)
+    raise AssertionError("an answer ends with how it went")

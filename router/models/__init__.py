@@ -1,0 +1,1 @@
+"""Model servers: one port, one adapter, and an in-memory twin."""

@@ -1,0 +1,294 @@
+"""Any OpenAI-compatible server (vLLM, llama.cpp, Ollama, a hosted API) through httpx."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import httpx
+import msgspec
+import stamina
+from httpx_sse import EventSource, ServerSentEvent, SSEError
+
+from policies.errors import SettingsError
+from router.models.completion import as_chunk
+from router.models.errors import (
+    ModelError,
+    ModelGarbledError,
+    ModelInterruptedError,
+    ModelMisconfiguredError,
+    ModelOverloadedError,
+    ModelRefusedError,
+    ModelTimeoutError,
+    ModelUnreachableError,
+)
+from router.models.model_server import ChatBody, Chunk, Patience, has_token
+from router.settings import ModelSettings
+
+_DONE = "[DONE]"
+# So much of an error's body is read; a server that says more says nothing more.
+_MAX_ERROR_BYTES = 16_384
+_MISCONFIGURED = frozenset({401, 403, 404, 405})
+_REFUSED = frozenset({400, 413, 415, 422})
+# Waiting longer than this for a server to recover is worse than taking another arm.
+_LONGEST_WAIT_S = 2.0
+
+# How long a server that has ended its answer may take to count its tokens.
+_LAST_WORDS_S = 1.0
+
+_decode = msgspec.json.Decoder().decode
+
+
+class OpenAIServer:
+    """One model on one server, behind one pool of connections."""
+
+    def __init__(self, name: str, settings: ModelSettings, environ: Mapping[str, str]) -> None:
+        """Open nothing yet.
+
+        Raises:
+            SettingsError: the variable that holds the key isn't set.
+        """
+        self._name = name
+        self._settings = settings
+        self._key = _key(name, settings, environ)
+        headers = {"Accept": "text/event-stream"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self._client = httpx.AsyncClient(
+            headers=headers,
+            # The answer's own deadlines bound everything but connecting.
+            timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
+            limits=httpx.Limits(
+                max_connections=settings.max_connections,
+                max_keepalive_connections=settings.max_connections,
+            ),
+        )
+        self._url = f"{settings.base_url.rstrip('/')}/chat/completions"
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._client.aclose()
+
+    async def stream(self, body: ChatBody, patience: Patience) -> AsyncGenerator[Chunk, None]:
+        """ModelServer.stream: connects, retries until the first token, then passes chunks on."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        first_token_by = began + min(patience.first_token_s, self._settings.first_token_timeout_s)
+        end_by = began + min(patience.total_s, self._settings.total_timeout_s)
+        attempts = stamina.retry_context(
+            on=lambda error: _worth_a_retry(error, first_token_by - loop.time()),
+            attempts=1 + self._settings.retries,
+            timeout=first_token_by - began,
+            wait_initial=0.05,
+            wait_max=1.0,
+            wait_jitter=0.05,
+        )
+        async for attempt in attempts:
+            with attempt:
+                begun = await self._begin(body, min(first_token_by, end_by))
+        async with aclosing(begun) as stream:
+            async for chunk in stream.chunks(end_by, self._settings.stall_timeout_s):
+                yield chunk
+
+    async def _begin(self, body: ChatBody, first_token_by: float) -> "_Stream":
+        """Send the request and wait for the first token."""
+        request = self._client.build_request(
+            "POST",
+            self._url,
+            headers={"Content-Type": "application/json"},
+            content=msgspec.json.encode(
+                {
+                    **self._settings.parameters,
+                    **body,
+                    "model": self._settings.model,
+                    "stream": True,
+                    "stream_options": {"include_usage": True},
+                }
+            ),
+        )
+        try:
+            async with asyncio.timeout_at(first_token_by):
+                response = await self._client.send(request, stream=True)
+                try:
+                    await self._check(response)
+                    stream = _Stream(self._name, response)
+                    await stream.begin()
+                except BaseException:
+                    await response.aclose()
+                    raise
+        except TimeoutError as error:
+            raise ModelTimeoutError(f"model {self._name} gave no first token in time") from error
+        except httpx.ConnectTimeout as error:
+            raise ModelUnreachableError(f"model {self._name} took no connection in time") from error
+        except httpx.TransportError as error:
+            raise ModelUnreachableError(
+                f"model {self._name} can't be reached ({type(error).__name__})"
+            ) from error
+        except httpx.InvalidURL as error:
+            raise ModelMisconfiguredError(f"model {self._name} has a wrong base_url") from error
+        return stream
+
+    async def _check(self, response: httpx.Response) -> None:
+        """Raise what a status other than 200 means."""
+        status = response.status_code
+        if status == 200:
+            return
+        said = "" if status in _MISCONFIGURED else self._said(await _beginning(response))
+        message = f"model {self._name} answered {status}"
+        if status in _REFUSED:
+            raise ModelRefusedError(message, said=said)
+        if status == 429 or status >= 500:
+            raise ModelOverloadedError(message, said=said, retry_after_s=_retry_after(response))
+        if status in _MISCONFIGURED:
+            raise ModelMisconfiguredError(f"{message}: check its base_url, model and api_key_env")
+        raise ModelGarbledError(f"{message}, where 200 was expected")
+
+    def _said(self, body: bytes) -> str:
+        """A server's own words, for the caller that sent the request; never the key."""
+        try:
+            error = _decode(body)["error"]
+            said = str(error["message"] if isinstance(error, dict) else error)
+        except (msgspec.DecodeError, KeyError, TypeError):
+            said = body.decode("utf-8", "replace")
+        return (said.replace(self._key, "…") if self._key else said)[:500]
+
+
+class _Stream:
+    """A response whose chunks are being read."""
+
+    def __init__(self, name: str, response: httpx.Response) -> None:
+        self._name = name
+        self._response = response
+        self._read_ahead: list[Chunk] = []
+        self._finished = False
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._chunks = self._streamed() if media_type != "application/json" else self._at_once()
+
+    async def begin(self) -> None:
+        """Read up to the first token; what breaks off before it may be tried again."""
+        try:
+            async for chunk in self._chunks:
+                self._read_ahead.append(chunk)
+                if has_token(chunk):
+                    return
+        except ModelInterruptedError as error:
+            raise ModelUnreachableError(f"{error}, before its first token") from error
+        if not self._read_ahead:
+            raise ModelGarbledError(f"model {self._name} answered nothing")
+
+    async def chunks(self, end_by: float, stall_s: float) -> AsyncIterator[Chunk]:
+        """All chunks, each in time.
+
+        Raises:
+            ModelError: the rest of the answer doesn't come.
+        """
+        for chunk in self._read_ahead:
+            yield chunk
+        while (following := await self._next(end_by, stall_s)) is not None:
+            yield following
+
+    async def _next(self, end_by: float, stall_s: float) -> Chunk | None:
+        if self._finished:  # all that may still come is the count of tokens
+            stall_s = min(stall_s, _LAST_WORDS_S)
+        try:
+            async with asyncio.timeout_at(min(end_by, asyncio.get_running_loop().time() + stall_s)):
+                return await anext(self._chunks, None)
+        except TimeoutError as error:
+            if self._finished:
+                return None
+            raise ModelTimeoutError(f"model {self._name} didn't go on in time") from error
+        except httpx.TransportError as error:
+            if self._finished:
+                return None
+            raise self._interrupted(type(error).__name__) from error
+
+    async def aclose(self) -> None:
+        """Stop reading; the server sees the connection close, and stops generating."""
+        await self._chunks.aclose()
+        await self._response.aclose()
+
+    async def _streamed(self) -> AsyncGenerator[Chunk, None]:
+        try:
+            async with aclosing(EventSource(self._response).aiter_sse()) as events:
+                async for event in events:
+                    if event.data == _DONE:
+                        return
+                    if event.data:
+                        yield self._chunk(event)
+        except SSEError as error:
+            raise self._garbled("neither a stream of events nor JSON") from error
+        except UnicodeDecodeError as error:
+            raise self._garbled("text that isn't UTF-8") from error
+        if not self._finished:
+            raise self._interrupted("the stream ended early")
+
+    async def _at_once(self) -> AsyncGenerator[Chunk, None]:
+        await self._response.aread()
+        try:
+            yield as_chunk(_decode(self._response.content))
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+            raise self._garbled("JSON that is no completion") from error
+
+    def _chunk(self, event: ServerSentEvent) -> Chunk:
+        try:
+            chunk = _decode(event.data)
+        except msgspec.DecodeError as error:
+            raise self._garbled("an event that isn't JSON") from error
+        if isinstance(chunk, dict) and chunk.get("error"):
+            raise self._interrupted("it reported an error")
+        if not isinstance(chunk, dict) or not _is_list_of_objects(chunk.get("choices")):
+            raise self._garbled("an event without choices")
+        self._finished |= any(choice.get("finish_reason") for choice in chunk["choices"])
+        return chunk
+
+    def _garbled(self, what: str) -> ModelGarbledError:
+        return ModelGarbledError(f"model {self._name} answered {what}")
+
+    def _interrupted(self, why: str) -> ModelInterruptedError:
+        return ModelInterruptedError(f"model {self._name} broke off ({why})")
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, dict) and isinstance(item.get("delta") or {}, dict) for item in value
+    )
+
+
+def _key(name: str, settings: ModelSettings, environ: Mapping[str, str]) -> str:
+    if settings.api_key_env is None:
+        return ""
+    key = environ.get(settings.api_key_env, "").strip()
+    if not key:
+        raise SettingsError(
+            f"models.{name}.api_key_env names {settings.api_key_env}, which is unset or empty",
+            field=f"models.{name}.api_key_env",
+        )
+    return key
+
+
+def _worth_a_retry(error: Exception, left_s: float) -> bool | float:
+    """Whether, or after how many seconds, to send the same request again."""
+    if not isinstance(error, ModelError) or not error.retryable:
+        return False
+    if error.retry_after_s is None:
+        return True
+    wait = error.retry_after_s
+    return wait if wait <= min(_LONGEST_WAIT_S, left_s / 2) else False
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds that the server asks for; the form with a date is left aside."""
+    try:
+        seconds = float(response.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0.0 <= seconds < float("inf") else None
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    body = b""
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) >= _MAX_ERROR_BYTES:
+            break
+    return body[:_MAX_ERROR_BYTES]
