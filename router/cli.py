@@ -1,7 +1,9 @@
 """`rag-router`: serve, index documents, and check a configuration."""
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -142,7 +144,7 @@ def check(config_path: Path | None) -> None:
     """
     import os
 
-    from router.serve import require_startable
+    from router.serve import require_startable, unequipped_arms
 
     settings = read_settings(config_path)
     require_startable(settings, os.environ)
@@ -153,8 +155,72 @@ def check(config_path: Path | None) -> None:
     )
     click.echo(f"objectives: {', '.join(objectives)}")
     click.echo(f"encoder:    {settings.encoder}")
+    for name, model in settings.models.items():
+        click.echo(f"model:      {name}: {model.model} at {model.base_url}")
+    for name, retriever in settings.retrievers.items():
+        where = retriever.url or retriever.path
+        click.echo(f"retriever:  {name}: {retriever.kind} at {where}")
+    for name, reason in unequipped_arms(settings, os.environ).items():
+        click.echo(f"note:       arm {name} only decides: {reason}")
     click.echo(f"store:      {'embedded' if settings.redis.url is None else 'configured'}")
     click.echo("The configuration is sound.")
+
+
+@cli.command("ask")
+@click.argument("question")
+@click.option(
+    "--url", default="http://127.0.0.1:8000", show_default=True, help="The running service."
+)
+@click.option("--objective", help="An objective's name, or weights as JSON.")
+@click.option("--arm", "arms", multiple=True, help="Take one of these arms only.")
+@click.option("--tenant", default="", help="On whose behalf.")
+@click.option(
+    "--sources/--no-sources",
+    "require_sources",
+    default=False,
+    help="Only take arms that can name sources.",
+)
+@click.option("--key-env", help="The environment variable that holds the caller's key.")
+@click.option("--json", "as_json", is_flag=True, help="The whole response.")
+def ask_command(
+    question: str,
+    url: str,
+    objective: str | None,
+    arms: tuple[str, ...],
+    tenant: str,
+    require_sources: bool,
+    key_env: str | None,
+    as_json: bool,
+) -> None:
+    """Ask a running service, and show its answer, sources and reasons.
+
+    \b
+    Examples:
+      rag-router ask "Which version of the gateway is the latest?"
+      rag-router ask "..." --objective cheap
+      rag-router ask "..." --objective '{"quality": 1, "latency_s": -0.5}' --arm hybrid --json
+    """
+    from router.ask import ask
+
+    request: dict[str, Any] = {"query": question, "tenant": tenant}
+    if objective is not None:
+        request["objective"] = _objective(objective)
+    if arms:
+        request["arms"] = list(arms)
+    if require_sources:
+        request["attributes"] = {"require_sources": True}
+    ask(url, request, key_env=key_env, as_json=as_json)
+
+
+def _objective(text: str) -> Any:
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"neither a name nor JSON: {error}", param_hint="--objective"
+        ) from (error)
 
 
 def main() -> None:

@@ -17,8 +17,12 @@ from policies.errors import PolicyError
 
 
 class RouterError(PolicyError):
-    """Base of the service's own errors."""
+    """Base of the service's own errors.
 
+    `decision_id` is that of the decision that was being carried out.
+    """
+
+    decision_id: str | None = None
     status = 500
     kind = "internal"
 

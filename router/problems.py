@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from policies.errors import PolicyError
 from router.answers.errors import NoAnswerError
-from router.errors import KeyRequiredError
+from router.errors import KeyRequiredError, RouterError
 from router.log.errors import StoreUnavailableError
 from router.models.errors import ModelError
 
@@ -68,13 +68,15 @@ def problem_response(
 
 def from_policy_error(request: Request[Any, Any, Any], error: PolicyError) -> Response[bytes]:
     """An error raised on purpose: its own status, kind and field."""
-    headers = None
+    headers = {}
+    if isinstance(error, RouterError) and error.decision_id is not None:
+        headers["x-decision-id"] = error.decision_id
     if isinstance(error, KeyRequiredError):
-        headers = {"WWW-Authenticate": "Bearer"}
+        headers["WWW-Authenticate"] = "Bearer"
     elif isinstance(error, NoAnswerError):
-        headers = {"Retry-After": str(error.retry_after_s)}
+        headers["Retry-After"] = str(error.retry_after_s)
     elif error.status == StoreUnavailableError.status:
-        headers = {"Retry-After": str(STORE_RETRY_AFTER_S)}
+        headers["Retry-After"] = str(STORE_RETRY_AFTER_S)
     said = f": {error.said}" if isinstance(error, ModelError) and error.said else ""
     return problem_response(
         request, error.status, error.kind, f"{error}{said}", field=error.field, headers=headers

@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from policies.encoders import load_encoder
 from policies.errors import SettingsError
 from policies.registries.redis_registry import RedisPolicyRegistry
+from router.answers.backends import Backends
 from router.answers.prompts import Prompts
 from router.app import create_app
 from router.auth import Keys
@@ -97,11 +98,21 @@ def require_startable(settings: Settings, environ: Mapping[str, str]) -> None:
     """
     Keys(settings.auth, environ)
     load_encoder(settings.encoder)
-    open_models(settings.models, environ)
-    open_retrievers(settings.retrievers, environ=environ)
     Prompts.of(settings.answers)
+    unequipped_arms(settings, environ)
     if settings.redis.url is not None:
         store_url(settings.redis, environ)
+
+
+def unequipped_arms(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The arms that can decide but not answer, and what they lack.
+
+    Raises:
+        SettingsError: a secret that is named isn't set.
+    """
+    models = open_models(settings.models, environ)
+    retrievers = open_retrievers(settings.retrievers, environ=environ)
+    return Backends(settings, models, retrievers).unequipped
 
 
 def store_url(settings: RedisSettings, environ: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,10 +21,17 @@ ADMIN_KEY = "admin-secret"
 class ServiceProcess:
     """Starts on a free port of the loopback interface; ended by its own process id."""
 
-    def __init__(self, data: Path, *options: str, config: str | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        config: str | None = None,
+        environ: Mapping[str, str] = {},
+    ) -> None:
         self.data = data
         self._options = list(options)
         self._config = config
+        self._environ = dict(environ)
         self._log = Path(tempfile.mkstemp(prefix="service-", suffix=".log")[1])
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client()
@@ -41,7 +49,7 @@ class ServiceProcess:
                 command,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "RAG_ROUTER_ADMIN_KEY": ADMIN_KEY},
+                env={**os.environ, "RAG_ROUTER_ADMIN_KEY": ADMIN_KEY, **self._environ},
             )
         wait_until(self._answers)
         return self

@@ -18,6 +18,7 @@ from router.answers.prompts import Prompts
 from router.answers.sources import Sources
 from router.api.schemas import Citations as CitationCounts
 from router.api.schemas import Source, Usage
+from router.errors import RouterError
 from router.models.completion import CompletionBuilder
 from router.models.errors import ModelError, ModelRefusedError
 from router.models.model_server import Chunk, has_token
@@ -60,6 +61,8 @@ class Answerer:
                     yield chunk
         except BaseException as raised:
             error = raised
+            if isinstance(raised, RouterError):
+                raised.decision_id = order.decision.event.decision_id
             raise
         finally:
             answered = answering.result(error)

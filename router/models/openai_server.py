@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import httpx
@@ -35,6 +35,8 @@ _LONGEST_WAIT_S = 2.0
 
 # How long a server that has ended its answer may take to count its tokens.
 _LAST_WORDS_S = 1.0
+# And how long to close a body after its last event.
+_DRAIN_S = 0.1
 
 _decode = msgspec.json.Decoder().decode
 
@@ -212,6 +214,7 @@ class _Stream:
             async with aclosing(EventSource(self._response).aiter_sse()) as events:
                 async for event in events:
                     if event.data == _DONE:
+                        await _drain(events)
                         return
                     if event.data:
                         yield self._chunk(event)
@@ -246,6 +249,14 @@ class _Stream:
 
     def _interrupted(self, why: str) -> ModelInterruptedError:
         return ModelInterruptedError(f"model {self._name} broke off ({why})")
+
+
+async def _drain(events: AsyncIterator[ServerSentEvent]) -> None:
+    """Read the end of the body, without which the connection couldn't be used again."""
+    with suppress(TimeoutError, httpx.TransportError):
+        async with asyncio.timeout(_DRAIN_S):
+            async for _ in events:
+                pass
 
 
 def _is_list_of_objects(value: Any) -> bool:

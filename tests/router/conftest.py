@@ -12,6 +12,8 @@ from policies.encoders import Encoder
 from policies.registries.memory import MemoryPolicyRegistry
 from router.app import create_app
 from router.log.memory_store import MemoryEventStore
+from router.models.model_server import ModelServer
+from router.retrieval.retriever import Retriever
 from router.settings import Settings
 
 ADMIN = {"Authorization": "Bearer admin-secret"}
@@ -37,6 +39,8 @@ def start_service(tmp_path: Path, encoder: Encoder) -> StartService:
         settings: Settings | None = None,
         environ: dict[str, str] | None = None,
         registry: MemoryPolicyRegistry | None = None,
+        models: dict[str, ModelServer] | None = None,
+        retrievers: dict[str, Retriever] | None = None,
     ) -> AsyncIterator[Service]:
         store, registry = MemoryEventStore(), registry or MemoryPolicyRegistry()
         app = create_app(
@@ -46,6 +50,8 @@ def start_service(tmp_path: Path, encoder: Encoder) -> StartService:
             registry=registry,
             environ={"RAG_ROUTER_ADMIN_KEY": "admin-secret", **(environ or {})},
             encoder=encoder,
+            models=models,
+            retrievers=retrievers,
         )
         async with AsyncTestClient(app) as client:
             yield Service(client, store, registry)

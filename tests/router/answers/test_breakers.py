@@ -1,0 +1,87 @@
+"""Circuit breakers: closed, open, half-open with one probe."""
+
+import asyncio
+
+import pytest
+
+from router.answers.breakers import Breaker
+from router.answers.errors import BreakerOpenError
+from router.models.errors import ModelOverloadedError, ModelRefusedError
+from router.settings import BreakerSettings
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    clock = [1000.0]
+    monkeypatch.setattr("circuitbreaker.monotonic", lambda: clock[0])
+    return clock
+
+
+def fail(breaker: Breaker, error: Exception | None = None) -> None:
+    with pytest.raises(type(error or ModelOverloadedError(""))), breaker.call():
+        raise error or ModelOverloadedError("answered 500")
+
+
+def test_it_opens_after_so_many_failures_in_a_row(now: list[float]) -> None:
+    breaker = Breaker("model base", BreakerSettings(failures=3, open_s=15.0))
+    fail(breaker)
+    fail(breaker)
+    with breaker.call():
+        pass
+    fail(breaker)
+    fail(breaker)
+    assert breaker.state == "closed"
+    assert breaker.why_not is None
+    fail(breaker)
+    assert breaker.state == "open"
+    assert breaker.why_not is not None
+    assert breaker.retry_after_s == 15
+    with pytest.raises(BreakerOpenError), breaker.call():
+        pytest.fail("called an open breaker")
+
+
+def test_half_open_lets_one_probe_through_which_decides(now: list[float]) -> None:
+    breaker = Breaker("model base", BreakerSettings(failures=1, open_s=15.0))
+    fail(breaker)
+    now[0] += 15.1
+    assert breaker.state == "half-open"
+    assert breaker.why_not is None
+    with breaker.call():
+        assert breaker.why_not is not None
+        with pytest.raises(BreakerOpenError), breaker.call():
+            pytest.fail("a second probe")
+    assert breaker.state == "closed"
+    fail(breaker)
+    now[0] += 15.1
+    fail(breaker)
+    assert breaker.state == "open"
+
+
+def test_a_probe_that_has_begun_to_answer_closes_it(now: list[float]) -> None:
+    breaker = Breaker("model base", BreakerSettings(failures=1, open_s=15.0))
+    fail(breaker)
+    now[0] += 15.1
+    with breaker.call():
+        breaker.works()
+        assert breaker.state == "closed"
+        assert breaker.why_not is None
+
+
+def test_a_request_that_is_refused_doesnt_count(now: list[float]) -> None:
+    breaker = Breaker("model base", BreakerSettings(failures=1))
+    fail(breaker, ModelRefusedError("answered 400"))
+    assert breaker.state == "closed"
+
+
+def test_being_cancelled_counts_neither_way(now: list[float]) -> None:
+    breaker = Breaker("model base", BreakerSettings(failures=2, open_s=15.0))
+    fail(breaker)
+    with pytest.raises(asyncio.CancelledError), breaker.call():
+        raise asyncio.CancelledError
+    fail(breaker)
+    assert breaker.state == "open"
+    now[0] += 15.1
+    with pytest.raises(asyncio.CancelledError), breaker.call():
+        raise asyncio.CancelledError
+    assert breaker.state == "half-open"
+    assert breaker.why_not is None
