@@ -38,7 +38,7 @@ PASSAGES = [
             uri="docs/emma.md", updated_at=NOW - timedelta(days=2)),
     Passage(id="club", title="Weekdays", text="Mondays are the day of most gatherings.", score=0.0,
             updated_at=NOW - timedelta(days=400)),
-    Passage(id="acme", title="Acme", text="The Emma reading club of Acme meets in the city of Oslo.",
+    Passage(id="acme", title="Acme", text="The Emma reading club of Acme meets in Oslo.",
             score=0.0, tenant="acme"),
 ]  # fmt: skip
 PRICE = PriceSettings(input=1.0, output=2.0)
