@@ -1,0 +1,1 @@
+"""Filling an index: find documents, read them, cut them into passages, write what changed."""

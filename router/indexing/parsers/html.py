@@ -1,0 +1,26 @@
+"""HTML as the text that a reader sees."""
+
+import re
+
+from router.indexing.content import Content, Part, one_line
+
+
+def read_html(data: bytes) -> Content:
+    """The page's text, laid out by inscriptis; scripts and styles are left out."""
+    from inscriptis import Inscriptis
+    from lxml.etree import ParserError
+    from lxml.html import HTMLParser, document_fromstring
+
+    try:
+        # lxml heeds the encoding that the page declares, and takes UTF-8 where it declares none.
+        page = document_fromstring(data, parser=HTMLParser(encoding=_encoding(data)))
+    except ParserError:  # how lxml says that there is nothing in it
+        return Content(parts=())
+    title = page.findtext(".//title") or page.findtext(".//h1") or ""
+    return Content(parts=(Part(Inscriptis(page).get_text()),), title=one_line(title))
+
+
+def _encoding(data: bytes) -> str | None:
+    """UTF-8 for a page that declares nothing: None leaves it to what the page says."""
+    declares = re.search(rb"charset\s*=|encoding\s*=", data[:2048], re.IGNORECASE)
+    return None if declares or data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"

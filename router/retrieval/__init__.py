@@ -1,0 +1,1 @@
+"""Looking documents up: one port, one adapter a file, and an in-memory twin."""
