@@ -1,7 +1,6 @@
 """The real model server does what the tests that lean on it expect of it."""
 
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -19,33 +18,27 @@ CHAT = {
 pytestmark = pytest.mark.llm
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[LanguageModelServer]:
-    with LanguageModelServer() as running:
-        yield running
-
-
-def complete(server: LanguageModelServer) -> str:
+def complete(language_model: LanguageModelServer) -> str:
     """An answer in one piece."""
-    response = httpx.post(f"{server.base_url}/chat/completions", json=CHAT, timeout=60)
+    response = httpx.post(f"{language_model.base_url}/chat/completions", json=CHAT, timeout=60)
     text: str = response.raise_for_status().json()["choices"][0]["message"]["content"]
     return text
 
 
-def test_it_names_its_model(server: LanguageModelServer) -> None:
-    listed = httpx.get(f"{server.base_url}/models").json()["data"]
+def test_it_names_its_model(language_model: LanguageModelServer) -> None:
+    listed = httpx.get(f"{language_model.base_url}/models").json()["data"]
     assert [model["id"] for model in listed] == [LanguageModelServer.model]
 
 
-def test_it_reads_and_repeats_itself(server: LanguageModelServer) -> None:
-    answer = complete(server)
+def test_it_reads_and_repeats_itself(language_model: LanguageModelServer) -> None:
+    answer = complete(language_model)
     assert "Austen" in answer
-    assert complete(server) == answer
+    assert complete(language_model) == answer
 
 
-def test_a_stream_counts_its_tokens(server: LanguageModelServer) -> None:
+def test_a_stream_counts_its_tokens(language_model: LanguageModelServer) -> None:
     body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
-    url = f"{server.base_url}/chat/completions"
+    url = f"{language_model.base_url}/chat/completions"
     with httpx.stream("POST", url, json=body, timeout=60) as response:
         data = [line[6:] for line in response.iter_lines() if line.startswith("data: ")]
     assert data.pop() == "[DONE]"

@@ -1,8 +1,8 @@
 """The whole path with a real language model: the official client, a real index, a real server.
 
-The same small model answers 60 PopQA questions alone (route `finetuned`) and with passages looked up
-(route `retrieve`). Temperature 0, one slot at a time: a rerun gives the same answers, so what may
-vary is the sample of questions, which is fixed.
+The same small model answers 60 PopQA questions alone (route `finetuned`) and with passages looked
+up (route `retrieve`). At temperature 0, one after the other, a rerun gives the same answers; what
+may vary is the sample of questions, which is fixed.
 """
 
 import gzip

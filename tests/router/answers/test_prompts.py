@@ -59,7 +59,7 @@ def test_passages_are_numbered_with_title_and_date() -> None:
         id="a", text="T", title='A "b"\n<c>', score=1.0, updated_at=datetime(2026, 3, 1, tzinfo=UTC)
     )
     block = passage_block([dated, passage("U")])
-    assert '<passage number="1" title="A 'b' &lt;c&gt;" updated="2026-03-01">\nT' in block
+    assert """<passage number="1" title="A 'b' &lt;c&gt;" updated="2026-03-01">\nT""" in block
     assert '<passage number="2">\nU\n</passage>' in block
 
 
