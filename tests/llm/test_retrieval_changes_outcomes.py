@@ -47,6 +47,12 @@ route = "retrieve"
 model = "small"
 retriever = "docs"
 k = 2
+[arms.multi]
+route = "retrieve"
+model = "small"
+retriever = "docs"
+k = 1
+steps = 3
 """
 
 pytestmark = [pytest.mark.llm, pytest.mark.data, pytest.mark.timeout(1200)]
@@ -156,3 +162,13 @@ def test_a_stream_of_a_real_model_ends_with_its_sources(
     assert len(chunks) > 3
     assert len(chunks[-1].sources) == 2
     assert chunks[-1].usage.prompt_tokens > 50
+
+
+def test_a_real_model_may_search_again(client: openai.OpenAI, questions: list[Question]) -> None:
+    steps = []
+    for question in questions[:3]:
+        _, completion = ask(client, question.text, "multi")
+        steps.append(completion.router["metrics"]["steps"])
+        assert 1 <= len(completion.sources) <= steps[-1]
+    assert all(step in (1.0, 2.0, 3.0) for step in steps), steps
+    assert max(steps) > 1.0, steps

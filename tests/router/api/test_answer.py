@@ -428,6 +428,27 @@ class Slow(ScriptedServer):
         yield
 
 
+async def test_a_backend_that_has_recovered_is_taken_again(world: StartWorld) -> None:
+    settings = configured(breakers=BreakerSettings(failures=1, open_s=0.2))
+    script: list[Script] = [fail(OVERLOADED)]
+    async with world(lambda body: script[0](body), settings=settings) as started:
+        await started.client.post("/v1/answer", json={"query": QUESTION, "arms": ["retrieve"]})
+
+        async def state() -> str:
+            health = (await started.client.get("/health/ready")).json()
+            return str(health.get("backends", {}).get("model base", "closed"))
+
+        assert await state() == "open"
+        script[0] = lambda _: ["In", "Leeds", "[1]."]
+        async with asyncio.timeout(5):
+            while await state() == "open":
+                await asyncio.sleep(0.01)
+        assert await state() == "half-open"
+        body = await started.ask(arms=["retrieve"])
+        assert body["answer"] == "In Leeds [1]."
+        assert await state() == "closed"
+
+
 async def test_a_slow_arm_leaves_time_for_another(world: StartWorld) -> None:
     settings = configured(answers=AnswerSettings(deadline_s=1.0), breakers=NEVER_OPEN)
     async with world(Slow(""), settings=settings) as started:

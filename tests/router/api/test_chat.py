@@ -41,6 +41,7 @@ retries = 0
 [retrievers.docs]
 kind = "http"
 url = "{base}/search"
+timeout_s = 0.5
 [arms.finetuned]
 route = "finetuned"
 model = "tuned"
@@ -299,6 +300,42 @@ def test_a_model_that_is_down_leaves_another_arm(
         text, notes = completion.choices[0].message.content, completion.router
     assert text == "It was Jane Austen."
     assert notes["degraded_from"] == "retrieve"
+
+
+@pytest.mark.parametrize("mode", ["reset", "hang", "trickle", "status:500", "garbage", "html"])
+def test_a_search_that_fails_or_is_slow_leaves_an_arm_without_it(
+    client: openai.OpenAI, base: FaultyBackend, mode: str
+) -> None:
+    base.next_modes.extend([mode, mode])  # a connection that breaks is tried once more
+    began = time.monotonic()
+    raw = client.chat.completions.with_raw_response.create(
+        model="auto",
+        messages=QUESTION,  # type: ignore[arg-type]
+        extra_body={"router": {"explore": False}},
+    )
+    assert time.monotonic() - began < 0.5 + SLACK_S
+    assert raw.headers["x-arm"] == "finetuned"
+    completion: Any = raw.parse()
+    assert completion.router["degraded_from"] == "retrieve"
+    assert "search service" in completion.router["notes"][0]
+    assert not generations(base)
+
+
+def test_a_stream_passes_as_it_comes(
+    client: openai.OpenAI, router: ServiceProcess, tuned: FaultyBackend
+) -> None:
+    tuned.mode = "trickle_tokens:0.2"  # for ever: what isn't passed on at once never comes
+    body = {"model": "arm:finetuned", "messages": QUESTION, "stream": True}
+    began = time.monotonic()
+    with httpx.stream("POST", f"{router.url}/v1/chat/completions", json=body) as response:
+        words = (line for line in response.iter_lines() if '"word "' in line)
+        next(words)
+        first = time.monotonic() - began
+        for _ in range(3):
+            next(words)
+        fourth = time.monotonic() - began
+    assert first < 0.2 + SLACK_S
+    assert 0.5 < fourth - first < 0.6 + SLACK_S
 
 
 @pytest.mark.parametrize(
