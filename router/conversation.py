@@ -22,11 +22,7 @@ def text_of(message: ChatMessage) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    return "\n".join(
-        part["text"]
-        for part in parts
-        if isinstance(part, dict) and isinstance(part.get("text"), str)
-    )
+    return "\n".join(part["text"] for part in parts if _is_text(part))
 
 
 def last_user_text(messages: Sequence[ChatMessage]) -> str:
@@ -39,14 +35,13 @@ def routed_query(messages: Sequence[ChatMessage]) -> str:
     """The query that a conversation amounts to: its last user turn, and what a short one refers to.
 
     Goes back from the last user turn until there are a dozen words: earlier user turns whole, of
-    the assistant's only what it asked. Empty where no user turn has text.
+    the assistant's only what it asked. Empty where no user turn has text; of one that is too long,
+    as much as may be routed.
     """
     position = _last_user(messages)
     if position is None:
         return ""
-    parts = [text_of(messages[position])]
-    if not parts[0].strip():
-        return ""
+    parts = [text_of(messages[position])[:MAX_QUERY_CHARS]]
     room = MAX_QUERY_CHARS - len(parts[0])
     for message in reversed(messages[max(0, position - _MOST_TURNS) : position]):
         if sum(len(part.split()) for part in parts) >= _ENOUGH_WORDS:
@@ -66,7 +61,7 @@ def with_question(messages: Sequence[ChatMessage], text: str) -> list[ChatMessag
     message = messages[position]
     content: Any = text
     if isinstance(message.get("content"), list):
-        others = [part for part in message["content"] if part.get("type") != "text"]
+        others = [part for part in message["content"] if not _is_text(part)]
         content = [{"type": "text", "text": text}, *others] if others else text
     changed = {**message, "content": content}
     return [*messages[:position], changed, *messages[position + 1 :]]
@@ -83,9 +78,15 @@ def with_persona(messages: Sequence[ChatMessage], persona: str | None) -> list[C
     return [{"role": "system", "content": persona}, *messages]
 
 
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str)
+
+
 def _last_user(messages: Sequence[ChatMessage]) -> int | None:
-    users = (i for i in range(len(messages) - 1, -1, -1) if messages[i].get("role") == "user")
-    return next(users, None)
+    """Where the last user turn stands that has text; one that is an image alone can't be routed."""
+    backwards = range(len(messages) - 1, -1, -1)
+    users = (i for i in backwards if messages[i].get("role") == "user")
+    return next((i for i in users if text_of(messages[i]).strip()), None)
 
 
 def _what_counts(message: ChatMessage) -> str:

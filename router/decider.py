@@ -19,7 +19,7 @@ from policies.query import check_query, loggable_text, query_hash
 from policies.settings import PolicySettings
 from router.answers.errors import NoAnswerError
 from router.api.schemas import ArmOutlook, PolicyReference, RouteRequest, RouteResponse
-from router.conversation import routed_query
+from router.conversation import last_user_text, routed_query
 from router.serving_policy import ServingPolicy
 
 
@@ -129,7 +129,8 @@ class Decider:
         objective = resolve_objective(
             request.objective, self._objectives, metrics, default=self._default_objective
         )
-        query = check_query(routed_query(request.conversation))
+        check_query(request.query or last_user_text(request.conversation))
+        query = routed_query(request.conversation)
         eligible = eligibility(
             self.arms, self._rules, request.attributes, request.arms, unavailable
         )

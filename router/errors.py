@@ -7,6 +7,7 @@ PolicyError (policies.errors)
     ├── KeyRequiredError         401  no key, or a wrong one
     ├── AdminKeyRequiredError    403  an admin endpoint without the admin key
     ├── UnknownDecisionError     404  a decision that isn't in the log (any more)
+    ├── CallerGoneError          499  a caller that hung up
     ├── UnknownModelError        404  a chat request for a name that isn't offered
     └── IdempotencyConflictError 422  an Idempotency-Key used again for something else
 
@@ -60,6 +61,13 @@ class UnknownDecisionError(RouterError):
 
     status = 404
     kind = "unknown-decision"
+
+
+class CallerGoneError(RouterError):
+    """A caller that didn't wait for the answer."""
+
+    status = 499
+    kind = "caller-gone"
 
 
 class UnknownModelError(RouterError):

@@ -1,10 +1,12 @@
 """What is asked of an answer, and what it came to."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from policies.events import AnswerFinished
+from router.answers.breakers import Breaker
 from router.api.schemas import Citations, Source, Usage
 from router.conversation import ChatMessage
 from router.decider import Decision
@@ -16,14 +18,21 @@ class Order(NamedTuple):
 
     `parameters` are generation parameters as the model's server takes them. `streamed`: chunks are
     wanted as they come, so they can't be taken back. `started` is the loop's time at which the
-    request came in.
+    request came in. `probes` are the half-open breakers that the decision has reserved.
     """
 
     decision: Decision
     messages: list[ChatMessage]
     parameters: dict[str, Any]
     started: float
+    probes: Sequence[Breaker] = ()
     streamed: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether plain text is wanted, not JSON."""
+        form = self.parameters.get("response_format") or {}
+        return bool(form.get("type", "text") == "text")
 
 
 class Taken(NamedTuple):

@@ -65,6 +65,8 @@ class Answerer:
                 raised.decision_id = order.decision.event.decision_id
             raise
         finally:
+            for breaker in order.probes:
+                breaker.release()
             answered = answering.result(error)
             self._finished(answered.event)
         yield answered
@@ -92,10 +94,8 @@ class _Answering:
 
     def _begin_afresh(self) -> None:
         """Nothing that an arm has done so far counts for the next one."""
-        # Brackets in JSON are lists, not citations.
-        form = self._order.parameters.get("response_format") or {}
         self._sources = Sources()
-        self._citations = Citations(check=form.get("type", "text") == "text")
+        self._citations = Citations(check=self._order.is_text)  # in JSON, brackets are lists
         self._given_away = CompletionBuilder()
 
     async def chunks(self) -> AsyncGenerator[Taken | Chunk, None]:
@@ -128,7 +128,12 @@ class _Answering:
         """Take the next arm off the queue that doesn't depend on what has just failed."""
         while queue and self._deadline.left_s > 0.0:
             name = queue.pop(0)
-            if (reason := self._hopeless(name)) is None:
+            # For the drawn arm its breakers were asked before the draw, and a probe reserved.
+            first = name == self._drawn and not self._failures
+            reason = self._hopeless(name)
+            if reason is None and not first:
+                reason = self._backends.arm(name).why_not
+            if reason is None:
                 return name
             self._failures.append((name, ArmFailedError(reason)))
         return None
@@ -148,18 +153,19 @@ class _Answering:
                 arm.retriever is not None and arm.retriever is other.retriever
             ):
                 return "its retriever has just failed"
-        return arm.why_not
+        return None
 
     async def _take(self, name: str, queue: Sequence[str]) -> AsyncGenerator[Taken | Chunk, None]:
         """One arm's chunks."""
         begun = False
-        attempt = self._attempt(self._backends.arm(name))
+        arm = self._backends.arm(name)
+        attempt = self._attempt(arm)
         chunks = attempt.chunks(
             self._finder,
             self._deadline,
             self._spending,
             so_far=self._given_away.text,
-            alternatives=bool(queue),
+            alternatives=any(self._may_replace(other, arm) for other in queue),
         )
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -170,6 +176,13 @@ class _Answering:
                     self._first_token_s = self._now() - self._order.started
                 self._given_away.add(chunk)
                 yield chunk
+
+    def _may_replace(self, name: str, arm: EquippedArm) -> bool:
+        """Whether an arm could answer if this one's model were too slow."""
+        if name in self._backends.unequipped or self._hopeless(name) is not None:
+            return False
+        other = self._backends.arm(name)
+        return other.model is not arm.model and other.why_not is None
 
     def _attempt(self, arm: EquippedArm) -> Attempt:
         return Attempt(
@@ -187,10 +200,16 @@ class _Answering:
         if not words_are_out:
             self._first_token_s = None
             self._begin_afresh()
-        elif self._settings.interrupted == "fail" or self._given_away.has_tool_calls:
+        elif self._settings.interrupted == "fail" or not self._continuable:
             raise UnansweredError(f"the answer broke off: {error}") from error
         else:
             self._citations.flush()  # half a citation can't be continued
+
+    @property
+    def _continuable(self) -> bool:
+        """Whether another model can go on: with one text, but not with JSON or a tool call."""
+        one = (self._order.parameters.get("n") or 1) == 1
+        return one and self._order.is_text and not self._given_away.has_tool_calls
 
     def _nobody_could(self) -> Exception:
         failures = "; ".join(f"{name}: {error}" for name, error in self._failures)
@@ -198,9 +217,9 @@ class _Answering:
             return UnansweredError(
                 f"the answer broke off, and no arm could continue it ({failures})"
             )
-        refusals = [e for _, e in self._failures if isinstance(e, ModelRefusedError)]
-        if refusals:
-            return refusals[0]
+        tried = [e for _, e in self._failures if not isinstance(e, ArmFailedError)]
+        if tried and all(isinstance(e, ModelRefusedError) for e in tried):
+            return tried[0]
         late = "" if self._deadline.left_s > 0.0 else "in time "
         waits = [e.retry_after_s for _, e in self._failures if isinstance(e, ModelError)]
         asked = max((wait for wait in waits if wait is not None), default=1.0)
@@ -220,8 +239,7 @@ class _Answering:
             decision_id=self._order.decision.event.decision_id,
             at=time.time(),
             executed_arm=self._executed,
-            # The times of an answer that isn't whole would teach that failing is fast.
-            metrics={} if error is not None else self._metrics(),
+            metrics=self._metrics(whole=error is None),
             input_tokens=self._spending.input_tokens,
             output_tokens=self._spending.output_tokens,
             evidence=self._sources.evidence(),
@@ -241,14 +259,18 @@ class _Answering:
             notes=notes,
         )
 
-    def _metrics(self) -> dict[str, float]:
-        """What the router itself measures; what it doesn't know it leaves out."""
-        metrics = {
-            "latency_s": self._now() - self._order.started,
-            "first_token_s": self._first_token_s,
-            "steps": float(self._finder.steps),
-            "cost_usd": self._spending.cost_usd,
-        }
+    def _metrics(self, *, whole: bool) -> dict[str, float]:
+        """What the router itself measures; what it doesn't know it leaves out.
+
+        The times of an answer that isn't whole would teach that failing is fast.
+        """
+        metrics = {"cost_usd": self._spending.cost_usd}
+        if whole:
+            metrics |= {
+                "latency_s": self._now() - self._order.started,
+                "first_token_s": self._first_token_s,
+                "steps": float(self._finder.steps),
+            }
         return {name: value for name, value in metrics.items() if value is not None}
 
 
@@ -257,7 +279,7 @@ def _reason(error: BaseException | None) -> str | None:
     if error is None:
         return None
     if isinstance(error, GeneratorExit | asyncio.CancelledError):
-        return "the caller went away"
+        return "the caller went away, or the service stopped"
     if isinstance(error, Exception):
         return str(error) or type(error).__name__
     return type(error).__name__

@@ -11,7 +11,7 @@ from router.answers.finding import Finder
 from router.answers.prompts import Prompts
 from router.answers.sources import Sources
 from router.conversation import ChatMessage, last_user_text, with_persona, with_question
-from router.models.model_server import Chunk, TokenUsage, token_usage
+from router.models.model_server import Chunk
 
 
 class Attempt:
@@ -33,7 +33,6 @@ class Attempt:
         self._sources = sources
         self._citations = citations
         self._prompts = prompts
-        self._usage: TokenUsage | None = None
 
     async def chunks(
         self,
@@ -53,16 +52,9 @@ class Attempt:
         self._citations.given(len(self._sources))
         body = {**self._parameters, "messages": self._prompt(so_far)}
         patience = deadline.patience(alternatives=alternatives)
-        begun = False
-        try:
-            async with aclosing(self._arm.model.stream(body, patience)) as chunks:
-                async for chunk in chunks:
-                    begun = True
-                    self._usage = token_usage(chunk) or self._usage
-                    yield self._citations.checked(chunk)
-        finally:
-            if begun:
-                spending.add(self._arm.model, self._usage)
+        async with aclosing(spending.stream(self._arm.model, body, patience)) as chunks:
+            async for chunk in chunks:
+                yield self._citations.checked(chunk)
 
     def _prompt(self, so_far: str) -> list[ChatMessage]:
         messages = self._messages
@@ -108,7 +100,7 @@ class Citations:
         if not self._check or not self._given:
             return chunk
         for choice in chunk.get("choices") or ():
-            delta = choice.setdefault("delta", {})
+            delta = choice["delta"]
             content = delta.get("content")
             if not content and not choice.get("finish_reason"):
                 continue

@@ -2,19 +2,17 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from policies.settings import ArmSettings
 from router.answers.breakers import Breaker
 from router.answers.errors import ArmFailedError
-from router.models.completion import CompletionBuilder
 from router.models.model_server import (
     ChatBody,
     Chunk,
     ModelServer,
     Patience,
     TokenUsage,
-    token_usage,
 )
 from router.retrieval.retriever import Passage, Retriever, Search
 from router.settings import PriceSettings, Settings
@@ -30,11 +28,13 @@ class GuardedModel:
         *,
         price: PriceSettings | None = None,
         persona: str | None = None,
+        parameters: Mapping[str, Any] = {},
     ) -> None:
         self._server = server
         self.breaker = breaker
         self.price = price
         self.persona = persona
+        self.parameters = parameters
 
     async def stream(self, body: ChatBody, patience: Patience) -> AsyncGenerator[Chunk, None]:
         """ModelServer.stream.
@@ -48,15 +48,6 @@ class GuardedModel:
                 async for chunk in chunks:
                     self.breaker.works()
                     yield chunk
-
-    async def say(self, body: ChatBody, patience: Patience) -> tuple[str, TokenUsage | None]:
-        """A whole, short text and what it took; raises as `stream` does."""
-        builder, usage = CompletionBuilder(), None
-        async with aclosing(self.stream(body, patience)) as chunks:
-            async for chunk in chunks:
-                builder.add(chunk)
-                usage = token_usage(chunk) or usage
-        return builder.text, usage
 
     def cost_usd(self, usage: TokenUsage | None) -> float | None:
         """US dollars for the tokens; None where price or tokens aren't known."""
@@ -129,6 +120,7 @@ class Backends:
                 Breaker(f"model {name}", settings.breakers),
                 price=settings.models[name].price_per_1k,
                 persona=settings.models[name].system_prompt,
+                parameters=settings.models[name].parameters,
             )
             for name, server in models.items()
         }
@@ -162,6 +154,11 @@ class Backends:
         if name not in self._arms:
             raise ArmFailedError(self.unequipped.get(name, "it isn't configured"))
         return self._arms[name]
+
+    def reserve(self, name: str) -> list[Breaker]:
+        """Keep the probes of half-open breakers that taking the arm needs; release them later."""
+        arm = self._arms.get(name)
+        return [] if arm is None else [breaker for breaker in arm.breakers if breaker.reserve()]
 
     def unavailable(self) -> dict[str, str]:
         """The arms that can't be taken now, and why: to be masked before the draw."""

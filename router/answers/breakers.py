@@ -30,6 +30,7 @@ class Breaker:
             name=name,
         )
         self._probing = False
+        self._reserved = False
 
     @property
     def state(self) -> State:
@@ -47,9 +48,28 @@ class Breaker:
     def why_not(self) -> str | None:
         """Why nobody may call the backend now."""
         state = self.state
-        if state == "closed" or (state == "half-open" and not self._probing):
+        taken = self._probing or self._reserved
+        if state == "closed" or (state == "half-open" and not taken):
             return None
+        return self._left_alone
+
+    @property
+    def _left_alone(self) -> str:
         return f"{self.name} has failed repeatedly and is left alone for now"
+
+    def reserve(self) -> bool:
+        """Keep a half-open breaker's one probe for who asks, until `release`; whether it is kept.
+
+        A decision for an arm reserves at once, so that no other decision counts on the same probe.
+        """
+        if self.state != "half-open" or self._reserved or self._probing:
+            return False
+        self._reserved = True
+        return True
+
+    def release(self) -> None:
+        """Give the reservation back."""
+        self._reserved = False
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -58,9 +78,10 @@ class Breaker:
         Raises:
             BreakerOpenError: nobody may call now.
         """
-        if (reason := self.why_not) is not None:
-            raise BreakerOpenError(reason)
-        probe = self.state == "half-open"
+        state = self.state
+        probe = state == "half-open"
+        if state == "open" or (probe and self._probing):
+            raise BreakerOpenError(self._left_alone)
         self._probing |= probe
         try:
             yield
@@ -69,7 +90,9 @@ class Breaker:
                 self._count(error)
             raise
         else:
-            self._breaker.reset()
+            # A long answer that ends well says nothing of a failure after it had begun.
+            if not self._breaker.opened:
+                self._breaker.reset()
         finally:
             if probe:
                 self._probing = False

@@ -1,9 +1,11 @@
 """What an answer may take and has taken: time, tokens, money."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from router.answers.backends import GuardedModel
-from router.models.model_server import Patience, TokenUsage
+from router.models.errors import ModelTimeoutError
+from router.models.model_server import ChatBody, Chunk, Patience, TokenUsage, token_usage
 
 
 class Deadline:
@@ -30,12 +32,34 @@ class Spending:
     def __init__(self) -> None:
         self.input_tokens = 0
         self.output_tokens = 0
-        self.calls = 0
+        self._calls = 0
         self._cost: float | None = 0.0
 
-    def add(self, model: GuardedModel, usage: TokenUsage | None) -> None:
-        """Count one call that generated something; one whose cost isn't known hides the total."""
-        self.calls += 1
+    async def stream(
+        self, model: GuardedModel, body: ChatBody, patience: Patience
+    ) -> AsyncGenerator[Chunk, None]:
+        """GuardedModel.stream, accounted for, whatever becomes of it.
+
+        A call that broke off before it told its tokens, or that a server left hanging, may have
+        cost something: then the whole cost isn't known.
+        """
+        usage: TokenUsage | None = None
+        began = False
+        try:
+            async with aclosing(model.stream(body, patience)) as chunks:
+                async for chunk in chunks:
+                    began = True
+                    usage = token_usage(chunk) or usage
+                    yield chunk
+        except ModelTimeoutError:
+            began = True
+            raise
+        finally:
+            if began:
+                self._add(model, usage)
+
+    def _add(self, model: GuardedModel, usage: TokenUsage | None) -> None:
+        self._calls += 1
         if usage is not None:
             self.input_tokens += usage.input_tokens
             self.output_tokens += usage.output_tokens
@@ -45,4 +69,4 @@ class Spending:
     @property
     def cost_usd(self) -> float | None:
         """US dollars; None where a price or a count is missing, or nothing was generated."""
-        return self._cost if self.calls else None
+        return self._cost if self._calls else None

@@ -1,15 +1,15 @@
 """Citations in a model's text: `[2]` or `[1, 3]`, checked against the passages it was given.
 
-A stream is filtered as it passes: only an open bracket that may still become a citation is held
-back, a dozen characters at most.
+A stream is filtered as it passes: only an open bracket that may still become a citation, of eight
+passages at most, is held back.
 """
 
 import re
 
-_CITATION = re.compile(r"\[ ?\d{1,3}(?: ?[,;] ?\d{1,3})* ?\]")
+_CITATION = re.compile(r"\[ ?\d{1,3}(?: ?[,;] ?\d{1,3}){0,7} ?\]")
 # What an unfinished citation looks like; anything longer is no citation.
 _BEGUN = re.compile(r" ?\[[\d ,;]*\Z| \Z")
-_LONGEST = 40
+_LONGEST = 64
 
 
 class CitationFilter:

@@ -1,6 +1,8 @@
 """Looking passages up for an arm: once, or step by step with the model writing the next search."""
 
 import asyncio
+import re
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 from router.answers.backends import EquippedArm
@@ -9,13 +11,16 @@ from router.answers.errors import NothingFoundError
 from router.answers.prompts import Prompts
 from router.answers.sources import Sources
 from router.conversation import ChatMessage, last_user_text, routed_query
+from router.models.completion import CompletionBuilder
 from router.retrieval.errors import RetrievalError
 from router.retrieval.retriever import Passage, Search
 
 # The word with which a model says that it has found enough.
 _ENOUGH = "ANSWER"
 _LONGEST_SEARCH = 512
-_SEARCH_TOKENS = 64
+_BRIEF = {"max_tokens": 64, "temperature": 0}
+# What reasoning models think aloud, to its end or as far as it got.
+_THOUGHTS = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 
 
 class Finder:
@@ -87,18 +92,22 @@ class Finder:
     ) -> str | None:
         """What the model would search for next; None where it has enough, or repeats itself."""
         prompt = self._prompts.next_search(self._question, sources.passages, searches)
-        reply, usage = await arm.model.say(
-            {
-                "messages": [{"role": "user", "content": prompt}],
-                "max_tokens": _SEARCH_TOKENS,
-                "temperature": 0,
-            },
-            self._deadline.patience(alternatives=True),
-        )
-        self._spending.add(arm.model, usage)
-        lines = reply.strip().splitlines()
-        search = lines[0].strip(" \"'`*-")[:_LONGEST_SEARCH] if lines else ""
+        messages = [{"role": "user", "content": prompt}]
+        # What the owner configured for the model wins: some take no `max_tokens`.
+        brief = {} if "max_completion_tokens" in arm.model.parameters else _BRIEF
+        body = {**brief, **arm.model.parameters, "messages": messages}
+        reply = CompletionBuilder()
+        patience = self._deadline.patience(alternatives=True)
+        async with aclosing(self._spending.stream(arm.model, body, patience)) as chunks:
+            async for chunk in chunks:
+                reply.add(chunk)
+        search = _search_in(reply.text)
         known = {earlier.casefold() for earlier in searches}
-        if not search or search.upper().startswith(_ENOUGH) or search.casefold() in known:
-            return None
-        return search
+        return None if search is None or search.casefold() in known else search
+
+
+def _search_in(reply: str) -> str | None:
+    """The search that a reply asks for; None where it says that there is enough."""
+    lines = _THOUGHTS.sub("", reply).strip().splitlines()
+    search = lines[0].strip(" \"'`*-.")[:_LONGEST_SEARCH] if lines else ""
+    return None if not search or search.upper() == _ENOUGH else search

@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Self
 
+from policies.arms import did_you_mean
 from policies.errors import SettingsError
 from router.retrieval.retriever import Passage
 from router.settings import AnswerSettings
@@ -18,6 +19,7 @@ _TEMPLATES = {
     "continue.md": frozenset[str](),
 }
 _ESCAPES = str.maketrans({"<": "&lt;", ">": "&gt;"})
+_CONTROL_WORD = re.compile(r"\[(/?[A-Z][A-Z_]{2,})\]")
 # Terminal codes and the like have no place in a prompt; tabs and line ends do.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -35,6 +37,7 @@ class Prompts:
             raise SettingsError(
                 f"answers.templates: no directory {directory}", field="answers.templates"
             )
+        _refuse_strangers(directory)
         self._templates = {
             name: _read(_find(name, directory), needed) for name, needed in _TEMPLATES.items()
         }
@@ -56,7 +59,8 @@ class Prompts:
             "next_search.md",
             question=question,
             passages=passage_block(passages),
-            searches="\n".join(f"- {search}" for search in searches),
+            # The model wrote them, perhaps after what a passage said.
+            searches="\n".join(f"- {_data(search, one_line=True)}" for search in searches),
         )
 
     def go_on(self) -> str:
@@ -71,8 +75,8 @@ def passage_block(passages: Sequence[Passage]) -> str:
     """The passages, numbered, as data.
 
     Every `<` and `>` of theirs is escaped, so nothing in them can end the block, open another one,
-    or read as a model's control token such as `<|im_start|>`. An `&` stays: it can do none of that,
-    and a small model would copy `R&amp;B` into its answer.
+    or read as a control token such as `<|im_start|>`; those in brackets, such as `[INST]`, lose the
+    brackets. An `&` stays: it can do none of that, and a small model would copy `R&amp;B`.
     """
     lines = ["<passages>"]
     for number, passage in enumerate(passages, start=1):
@@ -85,8 +89,19 @@ def passage_block(passages: Sequence[Passage]) -> str:
 
 
 def _data(text: str, *, one_line: bool = False) -> str:
-    clean = _CONTROL.sub(" ", text).translate(_ESCAPES)
+    clean = _CONTROL_WORD.sub(r"(\1)", _CONTROL.sub(" ", text)).translate(_ESCAPES)
     return " ".join(clean.replace('"', "'").split()) if one_line else clean.strip()
+
+
+def _refuse_strangers(directory: Path | None) -> None:
+    """A misspelt name would quietly leave the built-in template in use."""
+    for path in sorted(directory.glob("*.md")) if directory is not None else ():
+        if path.name not in _TEMPLATES:
+            raise SettingsError(
+                f"{path} is no template{did_you_mean(path.name, _TEMPLATES)}; there are "
+                f"{', '.join(_TEMPLATES)}",
+                field="answers.templates",
+            )
 
 
 def _find(name: str, directory: Path | None) -> Path:

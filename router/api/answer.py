@@ -1,14 +1,17 @@
 """POST /v1/answer: decide, carry the decision out, answer with sources."""
 
 import asyncio
+from typing import Any
 
-from litestar import Controller, post
+from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from litestar.status_codes import HTTP_200_OK
 
 from router.answers.answer import Answered, Order, Taken
+from router.answers.breakers import Breaker
 from router.answers.errors import NoModelsError
+from router.api.connection import while_connected
 from router.api.deciding import decide
 from router.api.problem_responses import problems
 from router.api.schemas import AnswerRequest, AnswerResponse, RouteRequest
@@ -31,13 +34,17 @@ class AnswerController(Controller):
         responses=problems(400, 401, 408, 413, 501, 503),
     )
     async def answer(
-        self, data: JSONBody[AnswerRequest], services: NamedDependency[Services]
+        self,
+        data: JSONBody[AnswerRequest],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[Services],
     ) -> AnswerResponse:
         """Take the drawn arm, or the best remaining one where it fails, and say which."""
         started = asyncio.get_running_loop().time()
-        decision = await decide_to_answer(data, services)
-        order = Order(decision, data.conversation, data.parameters, started)
-        builder, answered = await whole_answer(services, order)
+        decision, probes = await decide_to_answer(data, services)
+        order = Order(decision, data.conversation, data.parameters, started, probes)
+        async with while_connected(request):
+            builder, answered = await whole_answer(services, order)
         decided = decision.response
         executed = answered.event.executed_arm
         fields = {field: getattr(decided, field) for field in decided.__struct_fields__}
@@ -58,21 +65,26 @@ class AnswerController(Controller):
         )
 
 
-async def decide_to_answer(request: RouteRequest, services: Services) -> Decision:
-    """One decision among the arms that have something to answer with.
+async def decide_to_answer(
+    request: RouteRequest, services: Services
+) -> tuple[Decision, list[Breaker]]:
+    """One decision among the arms that have something to answer with, and the probes it reserves.
 
     Raises:
-        NoModelsError: none has.
+        NoModelsError: none of those that may be taken has.
         PolicyError: as `decide`.
     """
-    unequipped = services.answerer.backends.unequipped
-    if len(unequipped) == len(services.decider.arms):
+    backends = services.answerer.backends
+    arms = {arm.name for arm in services.decider.arms}
+    wanted = arms if request.arms is None else arms & set(request.arms)
+    if wanted and wanted <= backends.unequipped.keys():
+        reasons = "; ".join(f"{name}: {backends.unequipped[name]}" for name in sorted(wanted))
         raise NoModelsError(
-            "no arm has a model, so this service only decides: configure [models.NAME], and name "
-            "it in an arm's `model` (and a retriever in `retriever` where the arm retrieves)"
+            f"these arms only decide ({reasons}): configure [models.NAME] and name it in the arm's "
+            "`model`, and a [retrievers.NAME] in its `retriever` where it retrieves"
         )
-    [decision] = await decide([request], services, unequipped=unequipped)
-    return decision
+    [decision] = await decide([request], services, unequipped=backends.unequipped)
+    return decision, backends.reserve(decision.event.arm)
 
 
 async def whole_answer(services: Services, order: Order) -> tuple[CompletionBuilder, Answered]:

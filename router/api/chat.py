@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
-from litestar import Controller, Response, get, post
+from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
@@ -17,6 +17,7 @@ from policies.arms import did_you_mean
 from policies.errors import PolicyError
 from router.answers.answer import Answered, AnswerPart, Order, Taken
 from router.api.answer import decide_to_answer, whole_answer
+from router.api.connection import while_connected
 from router.api.problem_responses import problems
 from router.api.schemas import (
     AnswerNotes,
@@ -25,6 +26,7 @@ from router.api.schemas import (
     Model,
     ModelList,
     RouteRequest,
+    StreamOptions,
 )
 from router.auth import caller_guard
 from router.conversation import routed_query
@@ -55,18 +57,22 @@ class ChatController(Controller):
         responses=problems(400, 401, 404, 408, 413, 501, 503),
     )
     async def complete(
-        self, data: JSONBody[dict[str, Any]], services: NamedDependency[Services]
+        self,
+        data: JSONBody[dict[str, Any]],
+        request: Request[Any, Any, Any],
+        services: NamedDependency[Services],
     ) -> Response[Any]:
         """Decide on the conversation and answer it; other fields than the router's pass through."""
         started = asyncio.get_running_loop().time()
         chat = _chat_request(data)
-        decision = await decide_to_answer(_route_request(chat, services), services)
+        decision, probes = await decide_to_answer(_route_request(chat, services), services)
         parameters = {name: value for name, value in data.items() if name not in _OWN_FIELDS}
-        order = Order(decision, chat.messages, parameters, started, streamed=bool(chat.stream))
-        if chat.stream:
-            wants_usage = chat.stream_options is not None and chat.stream_options.include_usage
-            return await _streamed(services, order, wants_usage=wants_usage)
-        builder, answered = await whole_answer(services, order)
+        streamed = bool(chat.stream)
+        order = Order(decision, chat.messages, parameters, started, probes, streamed=streamed)
+        async with while_connected(request):
+            if streamed:
+                return await _streamed(services, order, chat.stream_options)
+            builder, answered = await whole_answer(services, order)
         completion = {**builder.completion(), **_extras(answered), "usage": answered.usage}
         return Response(
             msgspec.json.encode({**completion, "id": _completion_id(decision)}),
@@ -94,6 +100,8 @@ def _chat_request(body: dict[str, Any]) -> ChatRequest:
     for index, message in enumerate(chat.messages):
         if not isinstance(message.get("role"), str):
             raise BadRequestError("a message needs a role", field=f"messages[{index}].role")
+    if not isinstance(body.get("response_format") or {}, dict):
+        raise BadRequestError("response_format must be an object", field="response_format")
     if not routed_query(chat.messages).strip():
         raise BadRequestError("no user turn has text to route on", field="messages")
     return chat
@@ -136,7 +144,9 @@ def _require_known(name: str, services: Services) -> None:
         )
 
 
-async def _streamed(services: Services, order: Order, *, wants_usage: bool) -> Response[Any]:
+async def _streamed(
+    services: Services, order: Order, options: StreamOptions | None
+) -> Response[Any]:
     """The response, once the first chunk is there: until then an error has a status of its own."""
     parts = services.answerer.answer(order)
     taken = await anext(parts)
@@ -147,23 +157,28 @@ async def _streamed(services: Services, order: Order, *, wants_usage: bool) -> R
         # Proxies that would gather the stream are asked not to.
         "x-accel-buffering": "no",
     }
-    events = _events(parts, order.decision, wants_usage=wants_usage)
+    deadline = order.started + services.settings.answers.deadline_s
+    wants_usage = options is not None and options.include_usage
+    events = _events(parts, order.decision, deadline, wants_usage=wants_usage)
     return Stream(events, media_type="text/event-stream", headers=headers)
 
 
 async def _events(
     parts: AsyncGenerator[AnswerPart, None],
     decision: Decision,
+    deadline: float,
     *,
     wants_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
     """Server-sent events; the last chunk, which carries the sources, waits for the end."""
     last: Chunk | None = None
+    ended = False
     completion_id = _completion_id(decision)
     try:
-        async with aclosing(parts):
+        async with aclosing(parts), _closed_by(deadline, parts):
             async for part in parts:
                 if isinstance(part, Answered):
+                    ended = True
                     for event in _ending(last, part, completion_id, wants_usage=wants_usage):
                         yield event
                 elif not isinstance(part, Taken) and part.get("choices"):
@@ -180,7 +195,34 @@ async def _events(
     except Exception:
         _log.exception("an answer under way failed unexpectedly")
         yield _event({"error": openai_error(500, "internal", "an unexpected error", None)})
+    else:
+        if not ended:
+            late = "the answer wasn't taken within its deadline"
+            yield _event({"error": openai_error(503, "too-late", late, None)})
     yield _DONE
+
+
+@asynccontextmanager
+async def _closed_by(
+    deadline: float, parts: AsyncGenerator[AnswerPart, None]
+) -> AsyncIterator[None]:
+    """Close the answer at its deadline even while its reader takes nothing.
+
+    Nothing below runs while a chunk waits to be taken, so no other deadline is watched; and a
+    reader that never comes back would hold the model's connection for ever.
+    """
+
+    async def close() -> None:
+        with suppress(RuntimeError):  # it is running: its own deadlines are watched then
+            await parts.aclose()
+
+    closing: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+    timer = loop.call_at(deadline, lambda: closing.add(loop.create_task(close())))
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _ending(

@@ -1,5 +1,6 @@
 """From a stream's chunks to one completion, and back."""
 
+from copy import deepcopy
 from typing import Any
 
 from router.models.model_server import Chunk
@@ -27,9 +28,9 @@ class CompletionBuilder:
             held = self._choices.setdefault(
                 choice.get("index", 0), {"message": {"role": "assistant", "content": None}}
             )
-            _merge(held["message"], choice.get("delta") or {})
+            _merge(held["message"], choice.get("delta") or {}, grow=True)
             rest = {k: v for k, v in choice.items() if k not in ("delta", "index")}
-            _merge(held, rest)
+            _merge(held, rest, grow=False)
 
     @property
     def text(self) -> str:
@@ -45,7 +46,7 @@ class CompletionBuilder:
     @property
     def has_tool_calls(self) -> bool:
         """Whether a tool is being called."""
-        return any("tool_calls" in choice["message"] for choice in self._choices.values())
+        return any(choice["message"].get("tool_calls") for choice in self._choices.values())
 
     def completion(self) -> dict[str, Any]:
         """The whole `chat.completion`."""
@@ -61,31 +62,32 @@ class CompletionBuilder:
         return body
 
 
-def _merge(held: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Add a delta to what is held: texts and lists grow, lists of indexed items grow by item."""
+def _merge(held: dict[str, Any], delta: dict[str, Any], *, grow: bool) -> None:
+    """Add a delta to what is held: lists grow, lists of indexed items by item, texts where `grow`.
+
+    What is held is always a copy: several readers may be given the same chunk.
+    """
     for key, value in delta.items():
         known = held.get(key)
-        if known is None or key in _CONSTANT:
-            if value is not None or key not in held:
-                held[key] = value if not isinstance(value, list) else _extended([], value)
-        elif isinstance(value, str) and isinstance(known, str):
-            # A reason to finish is said once, not in pieces.
-            held[key] = value if key == "finish_reason" else known + value
+        if value is None:
+            held.setdefault(key, None)
+        elif isinstance(value, list):
+            held[key] = _extended(known if isinstance(known, list) else [], value, grow=grow)
         elif isinstance(value, dict) and isinstance(known, dict):
-            _merge(known, value)
-        elif isinstance(value, list) and isinstance(known, list):
-            _extended(known, value)
-        elif value is not None:
-            held[key] = value
+            _merge(known, value, grow=grow)
+        elif grow and isinstance(value, str) and isinstance(known, str) and key not in _CONSTANT:
+            held[key] = known + value
+        else:
+            held[key] = deepcopy(value)
 
 
-def _extended(known: list[Any], items: list[Any]) -> list[Any]:
+def _extended(known: list[Any], items: list[Any], *, grow: bool) -> list[Any]:
     by_index = {item["index"]: item for item in known if isinstance(item, dict) and "index" in item}
     for item in items:
         if isinstance(item, dict) and item.get("index") in by_index:
-            _merge(by_index[item["index"]], item)
+            _merge(by_index[item["index"]], item, grow=grow)
             continue
-        copy = dict(item) if isinstance(item, dict) else item
+        copy = deepcopy(item)
         known.append(copy)
         if isinstance(copy, dict) and "index" in copy:
             by_index[copy["index"]] = copy
@@ -93,10 +95,14 @@ def _extended(known: list[Any], items: list[Any]) -> list[Any]:
 
 
 def as_chunk(completion: dict[str, Any]) -> Chunk:
-    """A whole completion as the one chunk of a stream, for servers that don't stream."""
+    """A whole completion as the one chunk of a stream, for servers that don't stream.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it isn't one.
+    """
     choices = []
     for choice in completion["choices"]:
-        delta = dict(choice.get("message") or {})
+        delta = dict(choice["message"])
         if delta.get("tool_calls"):
             delta["tool_calls"] = [
                 {"index": position, **call} for position, call in enumerate(delta["tool_calls"])

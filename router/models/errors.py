@@ -1,6 +1,7 @@
 """What can go wrong at a model server.
 
 ModelError                     503  base: no answer from this model; another arm may have one
+├── ModelBusyError             503  all of our connections to it are in use
 ├── ModelUnreachableError      503  no connection, or it broke before the first byte
 ├── ModelOverloadedError       503  429, or a 5xx: it can't at the moment
 ├── ModelTimeoutError          503  no first token, a stall, or an answer that takes too long
@@ -22,18 +23,33 @@ class ModelError(RouterError):
     """A model that gives no answer.
 
     `retryable`: the same request may be sent again at once. `trips`: it counts against the server,
-    whose breaker opens after a few in a row.
+    whose breaker opens after a few in a row; not where the fault lies with the request, or with us.
     """
 
     status = 503
     kind = "model-failed"
     retryable: ClassVar[bool] = False
-    trips: ClassVar[bool] = True
+    trips: bool = True
 
-    def __init__(self, message: str, *, said: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        said: str = "",
+        retry_after_s: float | None = None,
+        trips: bool | None = None,
+    ) -> None:
         super().__init__(message)
         self.said = said
         self.retry_after_s = retry_after_s
+        if trips is not None:
+            self.trips = trips
+
+
+class ModelBusyError(ModelError):
+    """Too many requests of ours are under way."""
+
+    trips = False
 
 
 class ModelUnreachableError(ModelError):

@@ -13,6 +13,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 from policies.errors import SettingsError
 from router.models.completion import as_chunk
 from router.models.errors import (
+    ModelBusyError,
     ModelError,
     ModelGarbledError,
     ModelInterruptedError,
@@ -28,8 +29,9 @@ from router.settings import ModelSettings
 _DONE = "[DONE]"
 # So much of an error's body is read; a server that says more says nothing more.
 _MAX_ERROR_BYTES = 16_384
-_MISCONFIGURED = frozenset({401, 403, 404, 405})
-_REFUSED = frozenset({400, 413, 415, 422})
+# A hosted API also answers 403 to a prompt that it won't take, so that isn't held against it.
+_MISCONFIGURED = frozenset({401, 404, 405})
+_REFUSED = frozenset({400, 403, 413, 415, 422})
 # Waiting longer than this for a server to recover is worse than taking another arm.
 _LONGEST_WAIT_S = 2.0
 
@@ -58,8 +60,11 @@ class OpenAIServer:
             headers["Authorization"] = f"Bearer {self._key}"
         self._client = httpx.AsyncClient(
             headers=headers,
-            # The answer's own deadlines bound everything but connecting.
-            timeout=httpx.Timeout(None, connect=settings.connect_timeout_s),
+            # The answer's own deadlines bound everything but connecting, and waiting for one of
+            # our own connections.
+            timeout=httpx.Timeout(
+                None, connect=settings.connect_timeout_s, pool=settings.connect_timeout_s
+            ),
             limits=httpx.Limits(
                 max_connections=settings.max_connections,
                 max_keepalive_connections=settings.max_connections,
@@ -87,12 +92,15 @@ class OpenAIServer:
         )
         async for attempt in attempts:
             with attempt:
-                begun = await self._begin(body, min(first_token_by, end_by))
+                begun = await self._begin(body, min(first_token_by, end_by), patience)
+        own_limit = self._settings.total_timeout_s <= patience.total_s
         async with aclosing(begun) as stream:
-            async for chunk in stream.chunks(end_by, self._settings.stall_timeout_s):
+            async for chunk in stream.chunks(
+                end_by, self._settings.stall_timeout_s, is_own_limit=own_limit
+            ):
                 yield chunk
 
-    async def _begin(self, body: ChatBody, first_token_by: float) -> "_Stream":
+    async def _begin(self, body: ChatBody, first_token_by: float, patience: Patience) -> "_Stream":
         """Send the request and wait for the first token."""
         request = self._client.build_request(
             "POST",
@@ -113,13 +121,19 @@ class OpenAIServer:
                 response = await self._client.send(request, stream=True)
                 try:
                     await self._check(response)
-                    stream = _Stream(self._name, response)
+                    stream = _Stream(self._name, response, choices=body.get("n") or 1)
                     await stream.begin()
                 except BaseException:
                     await response.aclose()
                     raise
         except TimeoutError as error:
-            raise ModelTimeoutError(f"model {self._name} gave no first token in time") from error
+            # It only counts against the server if it had at least half of its own limit.
+            enough = self._settings.first_token_timeout_s / 2 <= patience.first_token_s
+            raise ModelTimeoutError(
+                f"model {self._name} gave no first token in time", trips=enough
+            ) from error
+        except httpx.PoolTimeout as error:
+            raise ModelBusyError(f"all connections to model {self._name} are in use") from error
         except httpx.ConnectTimeout as error:
             raise ModelUnreachableError(f"model {self._name} took no connection in time") from error
         except httpx.TransportError as error:
@@ -158,13 +172,19 @@ class OpenAIServer:
 class _Stream:
     """A response whose chunks are being read."""
 
-    def __init__(self, name: str, response: httpx.Response) -> None:
+    def __init__(self, name: str, response: httpx.Response, *, choices: int) -> None:
         self._name = name
         self._response = response
+        self._choices = choices
+        self._ended: set[int] = set()
         self._read_ahead: list[Chunk] = []
-        self._finished = False
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._chunks = self._streamed() if media_type != "application/json" else self._at_once()
+
+    @property
+    def _finished(self) -> bool:
+        """Every choice has ended; all that may still come is the count of tokens."""
+        return len(self._ended) >= self._choices
 
     async def begin(self) -> None:
         """Read up to the first token; what breaks off before it may be tried again."""
@@ -175,10 +195,11 @@ class _Stream:
                     return
         except ModelInterruptedError as error:
             raise ModelUnreachableError(f"{error}, before its first token") from error
-        if not self._read_ahead:
-            raise ModelGarbledError(f"model {self._name} answered nothing")
+        raise self._garbled("nothing")
 
-    async def chunks(self, end_by: float, stall_s: float) -> AsyncIterator[Chunk]:
+    async def chunks(
+        self, end_by: float, stall_s: float, *, is_own_limit: bool
+    ) -> AsyncIterator[Chunk]:
         """All chunks, each in time.
 
         Raises:
@@ -186,19 +207,27 @@ class _Stream:
         """
         for chunk in self._read_ahead:
             yield chunk
-        while (following := await self._next(end_by, stall_s)) is not None:
+        while (following := await self._next(end_by, stall_s, is_own_limit)) is not None:
             yield following
 
-    async def _next(self, end_by: float, stall_s: float) -> Chunk | None:
-        if self._finished:  # all that may still come is the count of tokens
-            stall_s = min(stall_s, _LAST_WORDS_S)
+    async def _next(self, end_by: float, stall_s: float, is_own_limit: bool) -> Chunk | None:
+        asked = asyncio.get_running_loop().time()
+        if asked > end_by:
+            # Whoever takes the chunks was slow, not the server.
+            raise ModelTimeoutError(
+                f"model {self._name}'s answer wasn't taken in time", trips=False
+            )
+        stall_by = asked + (min(stall_s, _LAST_WORDS_S) if self._finished else stall_s)
         try:
-            async with asyncio.timeout_at(min(end_by, asyncio.get_running_loop().time() + stall_s)):
+            async with asyncio.timeout_at(min(end_by, stall_by)):
                 return await anext(self._chunks, None)
         except TimeoutError as error:
             if self._finished:
                 return None
-            raise ModelTimeoutError(f"model {self._name} didn't go on in time") from error
+            raise ModelTimeoutError(
+                f"model {self._name} didn't go on in time",
+                trips=stall_by <= end_by or is_own_limit,
+            ) from error
         except httpx.TransportError as error:
             if self._finished:
                 return None
@@ -216,8 +245,8 @@ class _Stream:
                     if event.data == _DONE:
                         await _drain(events)
                         return
-                    if event.data:
-                        yield self._chunk(event)
+                    if event.data and (chunk := self._chunk(event)) is not None:
+                        yield chunk
         except SSEError as error:
             raise self._garbled("neither a stream of events nor JSON") from error
         except UnicodeDecodeError as error:
@@ -228,21 +257,60 @@ class _Stream:
     async def _at_once(self) -> AsyncGenerator[Chunk, None]:
         await self._response.aread()
         try:
-            yield as_chunk(_decode(self._response.content))
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+            completion = _decode(self._response.content)
+            chunk = self._sound(as_chunk(completion))
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._garbled("JSON that is no completion") from error
+        if chunk is not None:
+            yield chunk
 
-    def _chunk(self, event: ServerSentEvent) -> Chunk:
+    def _chunk(self, event: ServerSentEvent) -> Chunk | None:
+        """The chunk in an event; None for one that holds no part of the answer, such as a ping."""
         try:
             chunk = _decode(event.data)
         except msgspec.DecodeError as error:
             raise self._garbled("an event that isn't JSON") from error
-        if isinstance(chunk, dict) and chunk.get("error"):
-            raise self._interrupted("it reported an error")
-        if not isinstance(chunk, dict) or not _is_list_of_objects(chunk.get("choices")):
-            raise self._garbled("an event without choices")
-        self._finished |= any(choice.get("finish_reason") for choice in chunk["choices"])
+        if not isinstance(chunk, dict):
+            raise self._garbled("an event that is no object")
+        if self._finished or "choices" not in chunk:
+            if chunk.get("error") and not self._finished:
+                raise self._reported(chunk["error"])
+            return {**chunk, "choices": []} if chunk.get("usage") else None
+        if chunk.get("error"):
+            raise self._reported(chunk["error"])
+        return self._sound(chunk)
+
+    def _sound(self, chunk: Chunk) -> Chunk:
+        """The chunk, if it has the protocol's shape where the router looks."""
+        if not isinstance(chunk["choices"], list):
+            raise self._garbled("choices that are no list")
+        for choice in chunk["choices"]:
+            if not isinstance(choice, dict) or not isinstance(choice.get("delta") or {}, dict):
+                raise self._garbled("a choice that is no object")
+            choice["delta"] = delta = choice.get("delta") or {}
+            if delta.get("content") is not None:
+                delta["content"] = self._text(delta["content"])
+            if not isinstance(delta.get("tool_calls") or [], list):
+                raise self._garbled("tool calls that are no list")
+            if choice.get("finish_reason"):
+                self._ended.add(choice.get("index", 0))
         return chunk
+
+    def _text(self, content: Any) -> str:
+        """Text, also where it comes in parts, some of which (a model's thoughts) aren't text."""
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts = [part.get("text", "") if isinstance(part, dict) else None for part in parts]
+        sound = [text for text in texts if isinstance(text, str)]
+        if len(sound) < len(texts):
+            raise self._garbled("content that isn't text")
+        return "".join(sound)
+
+    def _reported(self, error: Any) -> ModelError:
+        """What an error in the stream means; before the first token 4xx is about the request."""
+        code = error.get("code") if isinstance(error, dict) else None
+        if not any(map(has_token, self._read_ahead)) and code in _REFUSED:
+            return ModelRefusedError(f"model {self._name} answered {code}")
+        return self._interrupted("it reported an error")
 
     def _garbled(self, what: str) -> ModelGarbledError:
         return ModelGarbledError(f"model {self._name} answered {what}")
@@ -257,12 +325,6 @@ async def _drain(events: AsyncIterator[ServerSentEvent]) -> None:
         async with asyncio.timeout(_DRAIN_S):
             async for _ in events:
                 pass
-
-
-def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, dict) and isinstance(item.get("delta") or {}, dict) for item in value
-    )
 
 
 def _key(name: str, settings: ModelSettings, environ: Mapping[str, str]) -> str:
