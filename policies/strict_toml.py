@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -67,6 +67,13 @@ def _check(raw: Any, expected: Any, path: str) -> None:
                     field=where,
                 )
             _check(value, fields[key], where)
+    if get_origin(expected) is Literal and isinstance(raw, str) and raw not in get_args(expected):
+        allowed = get_args(expected)
+        raise SettingsError(
+            f"{path}: {raw!r} is not among {', '.join(map(repr, allowed))}"
+            f"{did_you_mean(raw, allowed)}",
+            field=path,
+        )
     try:
         msgspec.convert(raw, expected)
     except msgspec.ValidationError as error:

@@ -89,8 +89,10 @@ def build_app(settings: Settings, data: Path) -> Litestar:
     )
 
 
-def require_startable(settings: Settings, environ: Mapping[str, str]) -> None:
+def require_startable(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Find out here, once, what would make a worker fail, and be restarted, for ever.
+
+    Returns the arms that can decide but not answer, and what they lack.
 
     Raises:
         SettingsError: a secret that is named isn't set, or a prompt template is wrong.
@@ -99,17 +101,8 @@ def require_startable(settings: Settings, environ: Mapping[str, str]) -> None:
     Keys(settings.auth, environ)
     load_encoder(settings.encoder)
     Prompts.of(settings.answers)
-    unequipped_arms(settings, environ)
     if settings.redis.url is not None:
         store_url(settings.redis, environ)
-
-
-def unequipped_arms(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The arms that can decide but not answer, and what they lack.
-
-    Raises:
-        SettingsError: a secret that is named isn't set.
-    """
     models = open_models(settings.models, environ)
     retrievers = open_retrievers(settings.retrievers, environ=environ)
     return Backends(settings, models, retrievers).unequipped

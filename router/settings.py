@@ -90,10 +90,10 @@ class RetrieverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     timeout_s: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.kind == "lancedb" and not self.path:
-            raise ValueError("a lancedb retriever needs path")
-        if self.kind == "http" and not self.url:
-            raise ValueError("an http retriever needs url")
+        if self.kind == "lancedb" and (not self.path or self.url):
+            raise ValueError("a lancedb retriever needs path, and takes no url")
+        if self.kind == "http" and (not self.url or self.path):
+            raise ValueError("an http retriever needs url, and takes no path")
         if self.kind == "qdrant" and bool(self.url) == bool(self.path):
             raise ValueError("a qdrant retriever needs either url (a server) or path (local)")
         if self.url is not None:
@@ -136,6 +136,10 @@ def _require_http_url(url: str, name: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{name} must be an http:// or https:// address, not {url!r}")
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"{name} has a wrong port: {error}") from error
     if parts.username or parts.password:
         raise ValueError(f"{name} holds a secret: name its environment variable in api_key_env")
 

@@ -87,6 +87,7 @@ class _Answering:
         self._spending = Spending()
         event = order.decision.event
         self._finder = Finder(order.messages, event.tenant, prompts, self._deadline, self._spending)
+        self._decision_id = event.decision_id
         self._drawn = self._executed = event.arm
         self._failures: list[tuple[str, _Failure]] = []
         self._first_token_s: float | None = None
@@ -114,7 +115,7 @@ class _Answering:
                 return
             except (ArmFailedError, ModelError, RetrievalError) as error:
                 self._failures.append((name, error))
-                _log.warning("arm %s failed: %s", name, error)
+                _log.warning("decision %s: arm %s failed: %s", self._decision_id, name, error)
                 self._require_that_another_may_go_on(error)
         raise self._nobody_could()
 
@@ -236,7 +237,7 @@ class _Answering:
         if self._sources and not cited and error is None:
             notes.append(f"the answer cites none of the {len(self._sources)} passages it was given")
         event = AnswerFinished(
-            decision_id=self._order.decision.event.decision_id,
+            decision_id=self._decision_id,
             at=time.time(),
             executed_arm=self._executed,
             metrics=self._metrics(whole=error is None),

@@ -139,7 +139,9 @@ class Backends:
         elif retrieves and settings.retriever is None:
             self.unequipped[name] = "no retriever is configured for it"
         elif retrieves and settings.retriever not in self._retrievers:
-            self.unequipped[name] = f"retriever {settings.retriever} isn't installed"
+            self.unequipped[name] = (
+                f"the package of its retriever {settings.retriever} isn't installed"
+            )
         else:
             retriever = self._retrievers[settings.retriever or ""] if retrieves else None
             model = self._models[settings.model]

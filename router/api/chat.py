@@ -18,6 +18,7 @@ from policies.errors import PolicyError
 from router.answers.answer import Answered, AnswerPart, Order, Taken
 from router.api.answer import decide_to_answer, whole_answer
 from router.api.connection import while_connected
+from router.api.decision_ids import COMPLETION_PREFIX
 from router.api.problem_responses import problems
 from router.api.schemas import (
     AnswerNotes,
@@ -259,7 +260,7 @@ def _event(chunk: object) -> bytes:
 
 
 def _completion_id(decision: Decision) -> str:
-    return f"chatcmpl-{decision.event.decision_id}"
+    return f"{COMPLETION_PREFIX}{decision.event.decision_id}"
 
 
 def _headers(decision: Decision, arm: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import re
 
 from router.errors import BadRequestError
 
+COMPLETION_PREFIX = "chatcmpl-"
 _DECISION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -13,7 +14,8 @@ def canonical_decision_id(text: str, *, field: str) -> str:
     Raises:
         BadRequestError: it is no UUID in the usual form; stored as it is, it would join nothing.
     """
-    canonical = text.lower()
+    # A chat completion's id is all that most OpenAI clients show.
+    canonical = text.lower().removeprefix(COMPLETION_PREFIX)
     if not _DECISION_ID.fullmatch(canonical):
         raise BadRequestError(f"{text[:64]!r} is no decision id", field=field)
     return canonical

@@ -60,11 +60,6 @@ class OpenAIServer:
             headers["Authorization"] = f"Bearer {self._key}"
         self._client = httpx.AsyncClient(
             headers=headers,
-            # The answer's own deadlines bound everything but connecting, and waiting for one of
-            # our own connections.
-            timeout=httpx.Timeout(
-                None, connect=settings.connect_timeout_s, pool=settings.connect_timeout_s
-            ),
             limits=httpx.Limits(
                 max_connections=settings.max_connections,
                 max_keepalive_connections=settings.max_connections,
@@ -102,10 +97,14 @@ class OpenAIServer:
 
     async def _begin(self, body: ChatBody, first_token_by: float, patience: Patience) -> "_Stream":
         """Send the request and wait for the first token."""
+        left_s = max(0.0, first_token_by - asyncio.get_running_loop().time())
         request = self._client.build_request(
             "POST",
             self._url,
             headers={"Content-Type": "application/json"},
+            # The answer's deadlines bound the rest. A wait for one of our own connections has to
+            # end first, or it would look like a server that doesn't answer.
+            timeout=httpx.Timeout(None, connect=self._settings.connect_timeout_s, pool=left_s / 2),
             content=msgspec.json.encode(
                 {
                     **self._settings.parameters,
@@ -130,7 +129,7 @@ class OpenAIServer:
             # It only counts against the server if it had at least half of its own limit.
             enough = self._settings.first_token_timeout_s / 2 <= patience.first_token_s
             raise ModelTimeoutError(
-                f"model {self._name} gave no first token in time", trips=enough
+                f"model {self._name} gave no first token within {left_s:.3g} s", trips=enough
             ) from error
         except httpx.PoolTimeout as error:
             raise ModelBusyError(f"all connections to model {self._name} are in use") from error
@@ -331,9 +330,10 @@ def _key(name: str, settings: ModelSettings, environ: Mapping[str, str]) -> str:
     if settings.api_key_env is None:
         return ""
     key = environ.get(settings.api_key_env, "").strip()
-    if not key:
+    if not key or not key.isascii():
+        fault = "holds characters that no key can have" if key else "is unset or empty"
         raise SettingsError(
-            f"models.{name}.api_key_env names {settings.api_key_env}, which is unset or empty",
+            f"models.{name}.api_key_env names {settings.api_key_env}, which {fault}",
             field=f"models.{name}.api_key_env",
         )
     return key

@@ -14,13 +14,13 @@ class ScriptedServer:
     """Streams a script's words one chunk each, and keeps the requests it got."""
 
     def __init__(self, script: Script | str) -> None:
-        self._script = script if callable(script) else lambda _: script.split(" ")
+        self.script = script if callable(script) else lambda _: script.split(" ")
         self.requests: list[dict[str, Any]] = []
 
     async def stream(self, body: ChatBody, patience: Patience) -> AsyncGenerator[Chunk, None]:  # noqa: ARG002
         """ModelServer.stream, without a wait; tokens are words."""
         self.requests.append(dict(body))
-        words = self._script(body)
+        words = self.script(body)
         yield _chunk({"role": "assistant", "content": ""})
         for position, word in enumerate(words):
             if isinstance(word, ModelError):

@@ -6,7 +6,12 @@ import pytest
 
 from router.answers.breakers import Breaker
 from router.answers.errors import BreakerOpenError
-from router.models.errors import ModelOverloadedError, ModelRefusedError
+from router.models.errors import (
+    ModelBusyError,
+    ModelOverloadedError,
+    ModelRefusedError,
+    ModelTimeoutError,
+)
 from router.settings import BreakerSettings
 
 
@@ -65,6 +70,39 @@ def test_a_probe_that_has_begun_to_answer_closes_it(now: list[float]) -> None:
         breaker.works()
         assert breaker.state == "closed"
         assert breaker.why_not is None
+
+
+def test_a_probe_is_kept_for_who_reserved_it(now: list[float]) -> None:
+    breaker = Breaker("model base", BreakerSettings(failures=1, open_s=15.0))
+    assert not breaker.reserve()
+    fail(breaker)
+    now[0] += 15.1
+    assert breaker.reserve()
+    assert breaker.why_not is not None
+    assert not breaker.reserve()
+    with breaker.call():
+        pass
+    breaker.release()
+    assert breaker.state == "closed"
+    fail(breaker)
+    now[0] += 15.1
+    assert breaker.reserve()
+    breaker.release()
+    assert breaker.why_not is None
+
+
+def test_an_old_answer_that_ends_well_doesnt_close_it(now: list[float]) -> None:
+    breaker = Breaker("model base", BreakerSettings(failures=1, open_s=15.0))
+    with breaker.call():
+        fail(breaker)
+    assert breaker.state == "open"
+
+
+def test_a_failure_that_isnt_the_backends_doesnt_count(now: list[float]) -> None:
+    breaker = Breaker("model base", BreakerSettings(failures=1))
+    fail(breaker, ModelBusyError("all connections are in use"))
+    fail(breaker, ModelTimeoutError("no first token within 0.1 s", trips=False))
+    assert breaker.state == "closed"
 
 
 def test_a_request_that_is_refused_doesnt_count(now: list[float]) -> None:

@@ -28,6 +28,8 @@ def filtered(pieces: list[str], passages: int = 3) -> tuple[str, set[int], int]:
         ("open [1", "open [1", set(), 0),
         ("nothing", "nothing", set(), 0),
         ("[ 1 ]", "[ 1 ]", {1}, 0),
+        ("[1,2,3,4,5,6,7,8]", "[1, 2, 3]", {1, 2, 3}, 5),
+        ("[1,2,3,4,5,6,7,8,9]", "[1,2,3,4,5,6,7,8,9]", set(), 0),
     ],
 )
 def test_a_citation_of_a_passage_that_wasnt_given_is_dropped_and_counted(

@@ -10,6 +10,8 @@ import pytest
 
 from policies.encoders import Encoder
 from policies.settings import ArmSettings, RuleSettings
+from router.api.answer import decide_to_answer
+from router.api.schemas import AnswerRequest
 from router.models.errors import (
     ModelError,
     ModelInterruptedError,
@@ -380,6 +382,22 @@ async def test_all_arms_down_is_a_problem_that_says_when_to_try_again(world: Sta
     assert decision_id == trace["decision"]["decision_id"]
 
 
+async def test_a_refusal_beside_an_outage_is_worth_another_try(world: StartWorld) -> None:
+    refused = ModelRefusedError("model base answered 400", said="too long")
+    async with world(fail(refused), fail(OVERLOADED)) as started:
+        response = await started.client.post("/v1/answer", json={"query": QUESTION})
+    assert response.status_code == 503
+
+
+async def test_only_arms_that_cant_answer_is_no_outage(world: StartWorld) -> None:
+    arms = {"extra": ArmSettings("finetuned")}
+    async with world(settings=configured(arms=arms)) as started:
+        wish = {"query": QUESTION, "arms": ["extra"]}
+        response = await started.client.post("/v1/answer", json=wish)
+    assert response.status_code == 501
+    assert "extra: no model is configured" in response.json()["detail"]
+
+
 async def test_a_request_that_every_model_refuses_is_the_callers(world: StartWorld) -> None:
     error = ModelRefusedError("model base answered 400", said="max_tokens is too large")
     async with world(fail(error), fail(error)) as started:
@@ -418,6 +436,47 @@ async def test_an_open_breaker_masks_arms_before_the_draw(world: StartWorld) -> 
     assert 'rag_router_breaker_state{backend="model base"} 2.0' in metrics
 
 
+async def test_only_one_decision_counts_on_a_probe(world: StartWorld) -> None:
+    settings = configured(breakers=BreakerSettings(failures=1, open_s=0.2))
+    base = ScriptedServer(fail(OVERLOADED))
+    async with world(base, settings=settings) as started:
+        services = started.client.app.dependencies["services"].dependency()
+        backends = services.answerer.backends
+        await started.client.post("/v1/answer", json={"query": QUESTION, "arms": ["retrieve"]})
+        async with asyncio.timeout(5):
+            while backends.unavailable():
+                await asyncio.sleep(0.01)
+        wish = AnswerRequest(query=QUESTION, arms=["retrieve", "finetuned"], explore=False)
+        decided = [await decide_to_answer(wish, services) for _ in range(3)]
+        assert [len(probes) for _, probes in decided] == [1, 0, 0]
+        events = [decision.event for decision, _ in decided]
+        assert [event.arm for event in events] == ["retrieve", "finetuned", "finetuned"]
+        assert [event.eligible for event in events[1:]] == [["finetuned"]] * 2
+        assert [event.propensity for event in events] == [1.0] * 3
+        decided[0][1][0].release()
+        base.script = lambda _: ["In", "Leeds", "[1]."]
+        body = await started.ask(arms=["retrieve", "finetuned"], explore=False)
+    assert (body["arm"], body["degraded_from"]) == ("retrieve", None)
+    assert not any(breaker.why_not for breaker in backends.breakers)
+
+
+async def test_arms_of_the_same_model_leave_it_all_the_time_there_is(world: StartWorld) -> None:
+    class Timed(ScriptedServer):
+        async def stream(self, body: Any, patience: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+            patiences.append(patience.total_s)
+            async for chunk in super().stream(body, patience):
+                yield chunk
+
+    patiences: list[float] = []
+    same = ArmSettings("finetuned", model="base")
+    settings = configured(arms={"other": same}, answers=AnswerSettings(deadline_s=8.0))
+    async with world(Timed("Leeds"), settings=settings) as started:
+        await started.ask(arms=["retrieve", "other"])
+        await started.ask(arms=["retrieve", "finetuned"], explore=False)
+    assert patiences[0] > 7.0
+    assert patiences[1] < 6.1
+
+
 class Slow(ScriptedServer):
     """Uses up all the time it is given, and says nothing."""
 
@@ -430,8 +489,8 @@ class Slow(ScriptedServer):
 
 async def test_a_backend_that_has_recovered_is_taken_again(world: StartWorld) -> None:
     settings = configured(breakers=BreakerSettings(failures=1, open_s=0.2))
-    script: list[Script] = [fail(OVERLOADED)]
-    async with world(lambda body: script[0](body), settings=settings) as started:
+    base = ScriptedServer(fail(OVERLOADED))
+    async with world(base, settings=settings) as started:
         await started.client.post("/v1/answer", json={"query": QUESTION, "arms": ["retrieve"]})
 
         async def state() -> str:
@@ -439,7 +498,7 @@ async def test_a_backend_that_has_recovered_is_taken_again(world: StartWorld) ->
             return str(health.get("backends", {}).get("model base", "closed"))
 
         assert await state() == "open"
-        script[0] = lambda _: ["In", "Leeds", "[1]."]
+        base.script = lambda _: ["In", "Leeds", "[1]."]
         async with asyncio.timeout(5):
             while await state() == "open":
                 await asyncio.sleep(0.01)

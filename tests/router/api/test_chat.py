@@ -1,8 +1,11 @@
 """/v1/chat/completions and /v1/models with the official client, against real processes."""
 
 import json
+import re
+import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +14,7 @@ import pytest
 
 from tests.faulty_backend import FaultyBackend
 from tests.service_process import ServiceProcess
+from tests.stores import wait_until
 
 QUESTION = [{"role": "user", "content": "Who wrote the novel Emma, and when was it printed?"}]
 # How far past its bound an answer may come on a busy machine.
@@ -374,6 +378,22 @@ def test_an_answer_cut_in_mid_stream_is_continued_by_another_arm(
     assert "cost_usd" not in answer["metrics"]  # the cut answer's tokens weren't told
 
 
+def test_json_that_is_cut_isnt_continued_by_another_model(
+    client: openai.OpenAI, base: FaultyBackend, tuned: FaultyBackend
+) -> None:
+    base.next_modes.extend(["ok", "cut_mid_stream:2"])
+    stream = client.chat.completions.create(
+        model="auto",
+        messages=QUESTION,  # type: ignore[arg-type]
+        stream=True,
+        response_format={"type": "json_object"},
+        extra_body={"router": {"explore": False}},
+    )
+    with pytest.raises(openai.APIError, match="broke off"):
+        list(stream)
+    assert not generations(tuned)
+
+
 def test_a_stream_that_nobody_can_continue_ends_with_an_error(
     client: openai.OpenAI, router: ServiceProcess, base: FaultyBackend, tuned: FaultyBackend
 ) -> None:
@@ -406,8 +426,6 @@ def test_all_arms_down_is_503_with_retry_after(
 def test_a_caller_who_hangs_up_stops_the_generation_and_is_logged(
     client: openai.OpenAI, router: ServiceProcess, tuned: FaultyBackend
 ) -> None:
-    from tests.stores import wait_until
-
     tuned.mode = "trickle_tokens:0.02"
     before = tuned.hung_up
     body = {"model": "arm:finetuned", "messages": QUESTION, "stream": True}
@@ -421,6 +439,57 @@ def test_a_caller_who_hangs_up_stops_the_generation_and_is_logged(
         "the caller went away, or the service stopped",
         {},
     )
+
+
+def test_a_caller_who_doesnt_wait_for_a_whole_answer_stops_it(
+    client: openai.OpenAI, router: ServiceProcess, tuned: FaultyBackend
+) -> None:
+    tuned.mode = "trickle_tokens:0.02"
+    before = tuned.hung_up
+    for path, body in (
+        ("answer", {"query": "Who wrote Emma?", "arms": ["finetuned"]}),
+        ("chat/completions", {"model": "arm:finetuned", "messages": QUESTION}),
+    ):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{router.url}/v1/{path}", json=body, timeout=0.5)
+    wait_until(lambda: tuned.hung_up == before + 2)
+
+
+def test_a_reader_that_stops_reading_doesnt_hold_the_model(
+    tuned: FaultyBackend, base: FaultyBackend, tmp_path: Path
+) -> None:
+    """Its deadline ends the generation, and nobody's breaker opens."""
+    config = CONFIG.format(base=base.url, tuned=tuned.url) + "[answers]\ndeadline_s = 1.5\n"
+    config = config.replace("failures = 1000", "failures = 1")
+    body = json.dumps({"model": "arm:finetuned", "messages": QUESTION, "stream": True})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    with (
+        FaultyBackend(reply=" ".join(["x" * 50_000] * 400)) as flooding,
+        ServiceProcess(
+            tmp_path / "data",
+            config=config.replace(tuned.url, flooding.url),
+            environ={"TUNED_KEY": KEY},
+        ) as service,
+        socket.create_connection(("127.0.0.1", service.client.base_url.port or 0)) as caller,
+    ):
+        caller.sendall((head + body).encode())
+        named = re.search(rb"x-decision-id: (\S+)", caller.recv(500))
+        assert named is not None
+        decision_id = named.group(1).decode()
+        wait_until(lambda: service.trace(decision_id).json()["answer"])
+        assert service.trace(decision_id).json()["answer"]["error"]
+        flooding.reply = "Fine."
+        answer = {"query": "Who wrote Emma?", "arms": ["finetuned"]}
+        assert service.client.post("/v1/answer", json=answer).json()["answer"] == "Fine."
+        assert service.client.get("/health/ready").json()["status"] == "ready"
+
+
+def test_feedback_may_name_the_completion(client: openai.OpenAI, router: ServiceProcess) -> None:
+    completion = client.chat.completions.create(model="auto", messages=QUESTION)  # type: ignore[arg-type]
+    feedback = {"decision_id": completion.id, "metric": "quality", "value": 1.0}
+    router.client.post("/v1/feedback", json=feedback).raise_for_status()
+    [given] = router.trace(completion.id.removeprefix("chatcmpl-")).json()["feedback"]
+    assert given["value"] == 1.0
 
 
 def test_a_backends_key_is_nowhere_to_be_seen(

@@ -72,6 +72,29 @@ def test_tool_calls_are_put_together_by_their_index() -> None:
     assert first["index"] == 0  # what came in isn't changed
 
 
+def test_two_readers_of_the_same_chunks_get_the_same() -> None:
+    delta = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": "{"}}]}
+    rest = {"tool_calls": [{"index": 0, "function": {"arguments": "}"}}]}
+    chunks = [chunk(delta), chunk(rest)]
+    for item in chunks:
+        item["choices"][0]["logprobs"] = {"content": [{"token": "a"}]}  # type: ignore[index]
+    first, second = built(*chunks), built(*chunks)
+    assert first.completion() == second.completion()
+    [choice] = built(*chunks).completion()["choices"]
+    assert choice["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert len(choice["logprobs"]["content"]) == 2
+
+
+def test_only_an_answers_own_texts_grow() -> None:
+    one, two = chunk({"content": "a"}), chunk({"content": "b", "tool_calls": None})
+    for item in (one, two):
+        item["choices"][0]["content_filter_results"] = {"hate": {"severity": "safe"}}  # type: ignore[index]
+    builder = built(one, two)
+    [choice] = builder.completion()["choices"]
+    assert choice["content_filter_results"] == {"hate": {"severity": "safe"}}
+    assert not builder.has_tool_calls
+
+
 def test_several_choices_and_fields_of_tomorrow_survive() -> None:
     one = chunk({"content": "a", "reasoning": "b"})
     one["choices"][0]["logprobs"] = {"content": [{"token": "a"}]}  # type: ignore[index]
