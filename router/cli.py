@@ -9,6 +9,7 @@ import click
 
 from policies.errors import PolicyError
 from policies.version import VERSION
+from router.retrieval.errors import RetrievalError
 from router.settings import read_settings
 
 _CONFIG = click.option(
@@ -98,7 +99,8 @@ def index(
     """Index documents: Markdown, text, HTML, PDF and JSONL files, or directories of them.
 
     Run it as often as you like: unchanged documents are skipped, and what is gone from a PATH is
-    deleted. Exit status 1 says that some documents couldn't be indexed; the others were.
+    deleted. Exit status 1 says that some documents couldn't be indexed (the others were), or that
+    the run was interrupted or couldn't reach the index.
 
     \b
     Examples:
@@ -120,6 +122,7 @@ def index(
         raise missing_extra("lancedb") from error
     request = IndexRequest(
         paths=paths,
+        configured=config_path is not None,
         retriever=retriever,
         to=to,
         tenant=tenant,
@@ -144,10 +147,10 @@ def check(config_path: Path | None) -> None:
     """
     import os
 
-    from router.serve import require_startable, unequipped_arms
+    from router.serve import require_startable
 
     settings = read_settings(config_path)
-    require_startable(settings, os.environ)
+    unequipped = require_startable(settings, os.environ)
     click.echo(f"arms:       {', '.join(f'{a.name} ({a.route})' for a in settings.arm_list())}")
     objectives = (
         name + (" (default)" if name == settings.default_objective else "")
@@ -160,7 +163,7 @@ def check(config_path: Path | None) -> None:
     for name, retriever in settings.retrievers.items():
         where = retriever.url or retriever.path
         click.echo(f"retriever:  {name}: {retriever.kind} at {where}")
-    for name, reason in unequipped_arms(settings, os.environ).items():
+    for name, reason in unequipped.items():
         click.echo(f"note:       arm {name} only decides: {reason}")
     click.echo(f"store:      {'embedded' if settings.redis.url is None else 'configured'}")
     click.echo("The configuration is sound.")
@@ -227,6 +230,9 @@ def main() -> None:
     """Entry point: a message and an exit status, never a traceback, for what a user can cause."""
     try:
         cli(standalone_mode=True)
+    except RetrievalError as error:
+        click.echo(f"rag-router: {error}", err=True)
+        sys.exit(1)
     except PolicyError as error:
         where = f" [{error.field}]" if error.field and error.field not in str(error) else ""
         click.echo(f"rag-router: {error}{where}", err=True)

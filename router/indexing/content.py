@@ -23,17 +23,24 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     markdown: bool = False
 
 
+class UnknownTenantError(ValueError):
+    """A document says that it is somebody's, but not whose.
+
+    What was indexed of it earlier goes: it may have been everybody's.
+    """
+
+
 def moment_in(text: str) -> datetime:
     """An ISO 8601 date or time, in UTC; one without an offset is taken for UTC.
 
     Raises:
-        ValueError: it is no date.
+        ValueError: it is no date, or its offset carries it out of the years 1 to 9999.
     """
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{text[:40]!r} is no ISO 8601 date or time") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def one_line(text: str, most: int = 300) -> str:

@@ -30,11 +30,15 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Something that couldn't be indexed: where it stands, and why."""
+    """Something that couldn't be indexed: where it stands, and why.
+
+    `unread`: what it would have said isn't known, so what was indexed of its source is kept.
+    """
 
     source: str
     where: str
     reason: str
+    unread: bool = True
 
 
 def documents_in(file: SourceFile) -> Iterator[Found | Failure]:
@@ -44,7 +48,7 @@ def documents_in(file: SourceFile) -> Iterator[Found | Failure]:
             yield from _lines(file)
         else:
             yield _whole(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:  # the last: a time of change
         yield Failure(file.location, str(file.path), _reason(error))
 
 
@@ -84,7 +88,8 @@ def _lines(file: SourceFile) -> Iterator[Found | Failure]:
             continue
         position = line.position
         if found.id in ids:
-            yield Failure(file.location, found.name, "an earlier line has the same id or text")
+            reason = "an earlier line has the same id or text"
+            yield Failure(file.location, found.name, reason, unread=False)
             continue
         ids.add(found.id)
         yield found

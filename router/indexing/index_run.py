@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 
 from policies.encoders import Encoder
+from policies.encoders.text import well_formed
+from router.indexing.content import UnknownTenantError
 from router.indexing.documents import Failure, Found, documents_in
 from router.indexing.passage_index import HeldDocument, NewPassage, PassageIndex
 from router.indexing.passages import PassageCutter
@@ -114,7 +116,9 @@ class IndexRun:
         try:
             passages = self._cutter.cut(found, found.read())
         except ValueError as error:
-            self._fail(Failure(found.source, found.name, " ".join(str(error).split())))
+            reason = " ".join(str(error).split())
+            unread = not isinstance(error, UnknownTenantError)
+            self._fail(Failure(found.source, found.name, reason, unread))
             return
         if not passages:
             self.report.empty += 1
@@ -151,9 +155,11 @@ class IndexRun:
         self.report.removed += len(gone)
 
     def _fail(self, failure: Failure) -> None:
-        self._unread.add(failure.source)
+        if failure.unread:
+            self._unread.add(failure.source)
         self.report.failed += 1
-        message = f"{failure.where}: {failure.reason}"
+        # A file's name needn't be UTF-8; JSON and terminals must be.
+        message = well_formed(f"{failure.where}: {failure.reason}")
         if len(self.report.failures) < _FAILURES_LISTED:
             self.report.failures.append(message)
         self._on_failure(message)

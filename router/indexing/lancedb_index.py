@@ -1,6 +1,6 @@
 """A LanceDB table of passages, on local disk or object storage."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -11,16 +11,18 @@ from lancedb.index import FTS, IvfPq
 from numpy.typing import NDArray
 
 from policies.encoders import Encoder
-from router.indexing.passage_index import HeldDocument, NewPassage, StoredPart, documents_of
-from router.retrieval.errors import RetrievalError
+from router.indexing.passage_index import HeldDocument, Inventory, NewPassage, StoredPart
 from router.retrieval.guards import require_encoder
-from router.retrieval.lancedb_retriever import ENCODER_KEY, LANCEDB_ERRORS, SEARCHED
+from router.retrieval.lancedb_errors import LANCEDB_ERRORS, retrieval_error
+from router.retrieval.lancedb_retriever import ENCODER_KEY, SEARCHED
 
 # Below this a flat search is exact and fast (100,000 vectors of 256 floats are 100 MB, read in tens
 # of milliseconds), and an approximate index would lose recall, most under a tenant's filter.
 _ANN_FROM_ROWS = 100_000
 # Versions that no search can still be reading are deleted after this long.
 _KEEP_VERSIONS = timedelta(hours=1)
+# A row of a batch is about 1 kB of Python objects, and LanceDB's batches may be large.
+_ROWS_AT_ONCE = 1000
 _TOLD = ["document", "source", "digest", "parts"]
 # ICU finds words in Chinese, Japanese and Thai too, which leave no spaces. LanceDB would then leave
 # out the stop words of all languages, and so "cat" (Romanian) and "dog" (Danish) as well.
@@ -39,10 +41,10 @@ class LanceDbIndex:
         """What the table holds; makes it where there is none."""
         async with self._errors():
             table = await self._open()
-            parts: list[StoredPart] = []
+            inventory = Inventory()
             async for batch in await table.query().select(_TOLD).to_batches():
-                parts += (StoredPart(**row) for row in batch.to_pylist())
-            return documents_of(parts)
+                inventory.count(_parts(batch))
+            return inventory.documents()
 
     async def replace(self, passages: Sequence[NewPassage], vectors: NDArray[np.float32]) -> None:
         """Write documents whole, in place of what was held of them."""
@@ -95,7 +97,13 @@ class LanceDbIndex:
         try:
             yield
         except LANCEDB_ERRORS as error:
-            raise RetrievalError(f"{self._where} can't be written: {error}") from error
+            raise retrieval_error(error, f"{self._where} can't be read or written") from error
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[StoredPart]:
+    for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+        rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist()
+        yield from (StoredPart(**row) for row in rows)
 
 
 async def _index_words(table: lancedb.AsyncTable) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from router.indexing.passage_index import HeldDocument, NewPassage, StoredPart, documents_of
+from router.indexing.passage_index import HeldDocument, Inventory, NewPassage, StoredPart
 from router.retrieval.memory_retriever import MemoryRetriever
 from router.retrieval.retriever import Passage
 
@@ -19,10 +19,12 @@ class MemoryIndex:
 
     async def documents(self) -> Mapping[str, HeldDocument]:
         """What was written, by document id."""
-        return documents_of(
+        inventory = Inventory()
+        inventory.count(
             StoredPart(new.document, new.source, new.digest, new.parts)
             for new in self.passages.values()
         )
+        return inventory.documents()
 
     async def replace(
         self,

@@ -1,6 +1,5 @@
 """The port to an index: what it holds, and writing what changed."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -73,19 +72,27 @@ class StoredPart(msgspec.Struct, frozen=True):
     parts: int
 
 
-def documents_of(parts: Iterable[StoredPart]) -> dict[str, HeldDocument]:
-    """The documents whose passages these are."""
-    held: dict[str, HeldDocument] = {}
-    missing: Counter[str] = Counter()
-    for part in parts:
-        earlier = held.get(part.document)
-        if earlier is None:
-            held[part.document] = HeldDocument(part.source, part.digest)
-            missing[part.document] = part.parts
-        elif earlier.digest != part.digest:
-            held[part.document] = HeldDocument(part.source, "")
-        missing[part.document] -= 1
-    for document, count in missing.items():
-        if count:
-            held[document] = HeldDocument(held[document].source, "")
-    return held
+class Inventory:
+    """Adds an index's passages up to its documents, batch by batch: it keeps no passage."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, HeldDocument] = {}
+        self._missing: dict[str, int] = {}
+
+    def count(self, parts: Iterable[StoredPart]) -> None:
+        """Take in some passages, in any order."""
+        for part in parts:
+            earlier = self._held.get(part.document)
+            if earlier is None:
+                self._held[part.document] = HeldDocument(part.source, part.digest)
+                self._missing[part.document] = part.parts
+            elif earlier.digest != part.digest:
+                self._held[part.document] = HeldDocument(earlier.source, "")
+            self._missing[part.document] -= 1
+
+    def documents(self) -> dict[str, HeldDocument]:
+        """The documents whose passages these were."""
+        for document, count in self._missing.items():
+            if count:
+                self._held[document] = HeldDocument(self._held[document].source, "")
+        return self._held

@@ -12,7 +12,9 @@ from router.indexing.documents import Found, digest_of
 from router.indexing.passage_index import NewPassage
 
 # Part of every digest: raise it when passages come out differently for the same document.
-_FORMAT = "1"
+_FORMAT = "2"
+# A longer one couldn't be asked for: requests (router.api.schemas) take no more.
+_LONGEST_TENANT = 128
 
 
 class Cutting(msgspec.Struct, frozen=True):
@@ -30,6 +32,11 @@ class Cutting(msgspec.Struct, frozen=True):
         if not 0 <= self.overlap < self.chars:
             raise SettingsError(
                 f"--overlap must lie below --chunk-chars, not at {self.overlap}", field="--overlap"
+            )
+        if len(self.tenant) > _LONGEST_TENANT:
+            raise SettingsError(
+                f"--tenant takes at most {_LONGEST_TENANT} characters, as requests do",
+                field="--tenant",
             )
 
 

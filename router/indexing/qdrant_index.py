@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
 
 from policies.encoders import Encoder
-from router.indexing.passage_index import HeldDocument, NewPassage, StoredPart, documents_of
+from router.indexing.passage_index import HeldDocument, Inventory, NewPassage, StoredPart
 from router.retrieval.guards import require_encoder
 from router.retrieval.qdrant_retriever import (
     DENSE,
@@ -54,15 +54,15 @@ class QdrantIndex:
         """What the collection holds; makes it where there is none."""
         async with self._errors():
             client = await self._open()
-            parts: list[StoredPart] = []
+            inventory = Inventory()
             offset: models.ExtendedPointId | None = None
             while True:
                 points, offset = await client.scroll(
                     self._collection, limit=_SCROLL, offset=offset, with_payload=_TOLD
                 )
-                parts += (StoredPart(**(point.payload or {})) for point in points)
+                inventory.count(StoredPart(**(point.payload or {})) for point in points)
                 if offset is None:
-                    return documents_of(parts)
+                    return inventory.documents()
 
     async def replace(self, passages: Sequence[NewPassage], vectors: NDArray[np.float32]) -> None:
         """Write documents whole, in place of what was held of them."""

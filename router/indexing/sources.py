@@ -33,8 +33,8 @@ class Sources(msgspec.Struct):
 def find_sources(root: Path, location: str) -> Sources:
     """All files that can be indexed at or under a path, in a fixed order.
 
-    Hidden files and directories, files of other formats and whatever isn't a plain file are left
-    out. Links are followed, but no directory is entered twice.
+    Hidden files and directories under the path, files of other formats and whatever isn't a plain
+    file are left out. Links are followed, but no directory is entered twice.
     """
     sources = Sources()
     if not root.is_dir():
@@ -44,7 +44,10 @@ def find_sources(root: Path, location: str) -> Sources:
     for directory, names in _directories(root, entered, sources, root, location):
         for name in names:
             path = directory / name
-            _take(path, _under(location, root, path), sources)
+            if name.startswith("."):
+                sources.skipped += 1
+            else:
+                _take(path, _under(location, root, path), sources)
     return sources
 
 
@@ -68,6 +71,11 @@ def lies_under(location: str, root: str) -> bool:
     return location == root or location.startswith(root.rstrip("/") + "/")
 
 
+def is_known(path: Path) -> bool:
+    """Whether a file's name ends like one of a format that can be read."""
+    return is_jsonl(path) or path.suffix.lower() in PARSERS
+
+
 def is_jsonl(path: Path) -> bool:
     """Whether each of its lines is a document."""
     return path.name.lower().endswith(JSONL_SUFFIXES)
@@ -87,18 +95,33 @@ def _directories(
             entered.add((status.st_dev, status.st_ino))
             with os.scandir(directory) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
-            inner = [entry.name for entry in found if entry.is_dir()]
         except OSError:
             sources.unreadable.append(_under(location, root, directory))
             continue
+        inner, names = [], []
+        for entry in found:
+            is_directory, hidden = _is_directory(entry), entry.name.startswith(".")
+            if is_directory is False or (is_directory is None and hidden):
+                names.append(entry.name)
+            elif is_directory is None:
+                sources.unreadable.append(_under(location, root, directory / entry.name))
+            elif not hidden:
+                inner.append(directory / entry.name)
         # Last in, first out: reversed, so that directories come in order.
-        waiting += [directory / name for name in reversed(inner) if not name.startswith(".")]
-        yield directory, [entry.name for entry in found if entry.name not in set(inner)]
+        waiting += reversed(inner)
+        yield directory, names
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool | None:
+    """None where nobody can tell: a link to itself, or into a directory that is closed to us."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return None
 
 
 def _take(path: Path, location: str, sources: Sources) -> None:
-    known = is_jsonl(path) or path.suffix.lower() in PARSERS
-    if path.name.startswith(".") or not known:
+    if not is_known(path):
         sources.skipped += 1
         return
     try:

@@ -2,16 +2,30 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 import httpx
 import msgspec
 
+from policies.encoders.text import well_formed
 from router.retrieval.errors import RetrievalError
 from router.retrieval.guards import answer_within
 from router.retrieval.retriever import Passage, Search
 
 # A hundred passages of 30,000 characters; more than that is no answer to a search.
 MAX_BYTES = 16 << 20
+# Beside its own errors httpx lets through what the socket and the URL raise, in a group where it
+# tried several addresses.
+_UNREACHABLE = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    OSError,
+    ValueError,
+    OverflowError,
+    ExceptionGroup,
+)
+# The last two: a date out of the years 1 to 9999, and an answer that nests too deep.
+_WRONG_ANSWER = (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError)
 
 
 class FoundPassage(msgspec.Struct, frozen=True):
@@ -54,12 +68,11 @@ class HttpRetriever:
                 body = await self._post_again_if_dropped(search)
             except httpx.TimeoutException as error:
                 raise TimeoutError from error
-            except httpx.HTTPError as error:
+            except _UNREACHABLE as error:
                 raise RetrievalError(f"{self._where} can't be reached") from error
-        found = self._decode(body)
         # The service is trusted to rank, not to keep tenants apart.
-        fitting = [passage for passage in found if _fits(passage, search)]
-        return [_passage(passage) for passage in fitting[: search.k]]
+        found = (passage for passage in self._decode(body) if _fits(passage, search))
+        return list(islice(found, search.k))
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -87,30 +100,30 @@ class HttpRetriever:
                     raise RetrievalError(f"{self._where} sent more than {MAX_BYTES >> 20} MiB")
             return bytes(content)
 
-    def _decode(self, body: bytes) -> list[FoundPassage]:
+    def _decode(self, body: bytes) -> list[Passage]:
         try:
-            return self._answers.decode(body).passages
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return [_passage(found) for found in self._answers.decode(body).passages]
+        except _WRONG_ANSWER as error:
             raise RetrievalError(f"{self._where} sent a wrong answer: {error}") from error
 
 
 def request_body(search: Search) -> dict[str, object]:
     """What is posted."""
     return {
-        "query": search.text,
+        "query": well_formed(search.text),
         "k": search.k,
         "strategy": search.strategy,
-        "tenant": search.tenant,
+        "tenant": None if search.tenant is None else well_formed(search.tenant),
         "updated_since": search.updated_since,
     }
 
 
-def _fits(passage: FoundPassage, search: Search) -> bool:
-    if search.tenant is not None and (passage.tenant or "") not in ("", search.tenant):
+def _fits(passage: Passage, search: Search) -> bool:
+    if search.tenant is not None and passage.tenant not in ("", search.tenant):
         return False
     if search.updated_since is None:
         return True
-    return passage.updated_at is not None and _utc(passage.updated_at) >= search.updated_since
+    return passage.updated_at is not None and passage.updated_at >= search.updated_since
 
 
 def _passage(found: FoundPassage) -> Passage:
@@ -126,5 +139,9 @@ def _passage(found: FoundPassage) -> Passage:
 
 
 def _utc(moment: datetime) -> datetime:
-    """A moment without an offset is taken for UTC."""
+    """A moment without an offset is taken for UTC.
+
+    Raises:
+        OverflowError: its offset carries it out of the years 1 to 9999.
+    """
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,8 +1,10 @@
 """LanceDB: the embedded default, a table of passages on local disk or object storage."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import lancedb
@@ -13,8 +15,9 @@ from numpy.typing import NDArray
 
 from policies.encoders import Encoder
 from policies.encoders.text import well_formed
-from router.retrieval.errors import IndexMissingError, RetrievalError
+from router.retrieval.errors import IndexMissingError
 from router.retrieval.guards import answer_within, require_encoder
+from router.retrieval.lancedb_errors import LANCEDB_ERRORS, retrieval_error
 from router.retrieval.query_vector import query_vector
 from router.retrieval.rank_fusion import fuse_ranks, pool_size
 from router.retrieval.retriever import Passage, Search
@@ -30,9 +33,10 @@ _CONSISTENCY = timedelta(seconds=1)
 # are true cosines and recall is higher; a table without such an index isn't touched by it.
 _REFINE_FACTOR = 10
 
+# What always ends a word. The rest, such as "don't" and "3.14", is left to LanceDB's tokenizer.
+_BREAKS = re.compile(r"[\s!\"#$%&()*+/<=>?@\[\\\]^`{|}~-]+|[,;](?!\d)")
+
 Row = Mapping[str, Any]
-# LanceDB raises plain ValueError and RuntimeError for what its Rust side reports.
-LANCEDB_ERRORS = (ValueError, RuntimeError, OSError)
 
 
 class LanceDbRetriever:
@@ -62,7 +66,8 @@ class LanceDbRetriever:
                 return await _search(table, search, vector)
             except LANCEDB_ERRORS as error:
                 self._table = None
-                raise RetrievalError(f"{self._where} can't be searched: {_first(error)}") from error
+                what = f"{self._where} can't be searched"
+                raise retrieval_error(error, what, query=search.text) from error
 
     async def close(self) -> None:
         """Let go of the table."""
@@ -71,24 +76,28 @@ class LanceDbRetriever:
             self._table = None
 
     async def _sound_table(self) -> lancedb.AsyncTable:
+        # A local name: while this search waits, another one that fails lets go of self._table.
         async with self._opening:
-            if self._table is None:
-                self._table = await self._open()
+            table = self._table
+            if table is None:
+                table = self._table = await self._open()
         # At every search, 0.1 ms: the index may have been made anew since, with another encoder.
-        metadata = (await self._table.schema()).metadata or {}
+        metadata = (await table.schema()).metadata or {}
         made_with = metadata.get(ENCODER_KEY)
         name = made_with.decode() if made_with else None
         require_encoder(name, self._encoder.version, self._where)
-        return self._table
+        return table
 
     async def _open(self) -> lancedb.AsyncTable:
+        missing = f"nothing is indexed at {self._path} (table {self._name}): run rag-router index"
+        # Connecting would make the directory.
+        if "://" not in self._path and not await asyncio.to_thread(Path(self._path).is_dir):
+            raise IndexMissingError(missing)
         database = await lancedb.connect_async(self._path, read_consistency_interval=_CONSISTENCY)
         try:
             return await database.open_table(self._name)
         except ValueError as error:
-            raise IndexMissingError(
-                f"nothing is indexed at {self._path} (table {self._name}): run rag-router index"
-            ) from error
+            raise IndexMissingError(missing) from error
 
 
 async def _search(
@@ -125,13 +134,20 @@ async def _by_vector(
 
 async def _by_text(table: lancedb.AsyncTable, search: Search, size: int) -> list[Row]:
     # A match query is a bag of words: nothing in it is taken for an operator.
-    query = table.query().nearest_to_text(MultiMatchQuery(well_formed(search.text), SEARCHED))
+    words = _each_once(well_formed(search.text))
+    query = table.query().nearest_to_text(MultiMatchQuery(words, SEARCHED))
     condition = _condition(search)
     if condition is not None:
         query = query.where(condition)
     vector = ["vector"] if search.strategy == "hybrid" else []
     rows: list[Row] = await query.select([*_COLUMNS, *vector, "_score"]).limit(size).to_list()
     return rows
+
+
+def _each_once(text: str) -> str:
+    """The query's words without repetitions, which LanceDB would look up and count again."""
+    pieces = (piece.strip(".,:;'") for piece in _BREAKS.split(text))
+    return " ".join({piece.casefold(): piece for piece in pieces if piece}.values())
 
 
 def _condition(search: Search) -> Expr | None:
@@ -169,8 +185,3 @@ def _score(row: Row, vector: NDArray[np.float32] | None, search: Search) -> floa
 
 def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
-
-
-def _first(error: Exception) -> str:
-    """The first line, since LanceDB adds where in its own source an error arose."""
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

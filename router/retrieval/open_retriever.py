@@ -36,14 +36,20 @@ def read_api_key(settings: RetrieverSettings, environ: Mapping[str, str]) -> str
     """The key that `api_key_env` names.
 
     Raises:
-        SettingsError: the environment has none.
+        SettingsError: the environment has none, or one that no header can carry.
     """
     if settings.api_key_env is None:
         return None
     key = environ.get(settings.api_key_env, "").strip()
     if not key:
         raise SettingsError(
-            f"api_key_env names {settings.api_key_env}, which isn't set in the environment",
+            f"api_key_env names {settings.api_key_env}, which is unset or empty",
+            field="api_key_env",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(
+            f"api_key_env names {settings.api_key_env}, which holds characters that no HTTP header "
+            "can carry",
             field="api_key_env",
         )
     return key

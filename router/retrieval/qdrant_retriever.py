@@ -76,14 +76,15 @@ class QdrantRetriever:
 
     async def _sound_client(self) -> AsyncQdrantClient:
         async with self._checking:
-            if self._client is None:
-                self._client = self._connect()
+            client = self._client
+            if client is None:
+                client = self._client = self._connect()
             if time.monotonic() >= self._check_again:
-                info = await self._client.get_collection(self._collection)
+                info = await client.get_collection(self._collection)
                 made_with = (info.config.metadata or {}).get(ENCODER_KEY)
                 require_encoder(made_with, self._encoder.version, self._where)
                 self._check_again = time.monotonic() + _RECHECK_S
-        return self._client
+        return client
 
     async def _search(
         self, client: AsyncQdrantClient, search: Search, vector: NDArray[np.float32] | None

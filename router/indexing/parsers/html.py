@@ -3,21 +3,32 @@
 import re
 
 from router.indexing.content import Content, Part, one_line
+from router.indexing.parsers.plain import require_text
 
 
 def read_html(data: bytes) -> Content:
-    """The page's text, laid out by inscriptis; scripts and styles are left out."""
+    """The page's text, laid out by inscriptis; scripts and styles are left out.
+
+    Raises:
+        ValueError: it is binary, or nested too deep.
+    """
     from inscriptis import Inscriptis
     from lxml.etree import ParserError
     from lxml.html import HTMLParser, document_fromstring
 
+    require_text(data)
+    # lxml heeds the encoding that the page declares, and takes UTF-8 where it declares none. Unless
+    # asked for huge trees, it leaves out what is nested deeper than 256 elements, without a word.
+    parser = HTMLParser(encoding=_encoding(data), huge_tree=True)
     try:
-        # lxml heeds the encoding that the page declares, and takes UTF-8 where it declares none.
-        page = document_fromstring(data, parser=HTMLParser(encoding=_encoding(data)))
+        page = document_fromstring(data, parser=parser)
+        text = Inscriptis(page).get_text()
     except ParserError:  # how lxml says that there is nothing in it
         return Content(parts=())
+    except RecursionError as error:
+        raise ValueError("its elements are nested too deep") from error
     title = page.findtext(".//title") or page.findtext(".//h1") or ""
-    return Content(parts=(Part(Inscriptis(page).get_text()),), title=one_line(title))
+    return Content(parts=(Part(text),), title=one_line(title))
 
 
 def _encoding(data: bytes) -> str | None:

@@ -3,10 +3,9 @@
 import re
 
 from router.indexing.content import Content, Part, moment_in, one_line
+from router.indexing.parsers.front_matter import split_front_matter
 from router.indexing.parsers.plain import decoded
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
-_FIELD = re.compile(r"^(title|uri|url|tenant|updated_at|updated|date)[ \t]*:[ \t]*(.+?)[ \t]*$")
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
 
 
@@ -16,12 +15,10 @@ def read_markdown(data: bytes) -> Content:
     `title`, `uri` (or `url`), `tenant`, and `updated_at` (or `updated`, or `date`).
 
     Raises:
-        ValueError: a date that is none.
+        ValueError: it is binary, or a date is none.
+        UnknownTenantError: a tenant is named in a form that isn't read.
     """
-    text = decoded(data)
-    fields: dict[str, str] = {}
-    if match := _FRONT_MATTER.match(text):
-        fields, text = _fields(match[1]), text[match.end() :]
+    fields, text = split_front_matter(decoded(data))
     moment = fields.get("updated_at") or fields.get("updated") or fields.get("date")
     return Content(
         parts=(Part(text),),
@@ -31,16 +28,6 @@ def read_markdown(data: bytes) -> Content:
         tenant=fields.get("tenant"),
         markdown=True,
     )
-
-
-def _fields(block: str) -> dict[str, str]:
-    found = (_FIELD.match(line) for line in block.splitlines())
-    return {match[1]: _unquoted(match[2]) for match in found if match}
-
-
-def _unquoted(value: str) -> str:
-    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
-    return value[1:-1] if quoted else value
 
 
 def _first_heading(text: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import logging
 
+from policies.encoders.text import well_formed
 from router.indexing.content import Content, Part, one_line
 
 
@@ -22,8 +23,8 @@ def read_pdf(data: bytes) -> Content:
         # Many files are encrypted with an empty password, only to forbid changes.
         if reader.is_encrypted and not reader.decrypt(""):
             raise ValueError("it is encrypted")
-        pages = [page.extract_text() for page in reader.pages]
-        title = str(reader.metadata.title or "") if reader.metadata else ""
+        pages = [well_formed(page.extract_text()) for page in reader.pages]
+        title = well_formed(str(reader.metadata.title or "")) if reader.metadata else ""
     except ValueError:
         raise
     except PyPdfError as error:

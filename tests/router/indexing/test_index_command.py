@@ -44,12 +44,14 @@ def indexed(*arguments: object) -> dict[str, Any]:
     return report
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: object) -> str:
-    """The message of a run that ends with status 2, through the program's entry point."""
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: object, status: int = 2
+) -> str:
+    """The message of a run that ends with this status, through the program's entry point."""
     monkeypatch.setattr(sys, "argv", ["rag-router", "index", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == 2
+    assert caught.value.code == status
     return str(capsys.readouterr().err)
 
 
@@ -80,7 +82,7 @@ def test_the_summary_is_one_line(docs: Path) -> None:
     result = index("docs", "--to", "here")
     assert result.exit_code == 0
     assert result.stdout.startswith(
-        "2 documents added, 0 updated, 0 unchanged, 0 removed, 1 files skipped; "
+        "2 documents added, 0 updated, 0 unchanged, 0 removed, 1 file skipped; "
         "2 passages written in "
     )
     assert result.stdout.count("\n") == 1
@@ -117,6 +119,12 @@ def test_failures_are_told_and_end_with_status_1(docs: Path) -> None:
         (["docs", "--to", "x", "--retriever", "docs"], ["--to or --retriever"]),
         (["docs", "--chunk-chars", "5"], ["--chunk-chars"]),
         (["docs", "docs", "--base-uri", "https://x"], ["--base-uri"]),
+        (["docs", "--base-uri", "docs.example.com"], ["--base-uri must be a URI"]),
+        (["docs", "--base-uri", "C:\\docs"], ["--base-uri must be a URI"]),
+        (["docs", "--to", ""], ["--to is empty"]),
+        (["docs", "--tenant", "x" * 129], ["--tenant takes at most 128"]),
+        (["docs", "--retriever", "docs"], ["no configuration was given", "--config"]),
+        (["notes.rst"], ["notes.rst has none of the formats .md, ", ".jsonl"]),
         (["docs", "--config", "two.toml"], ["--retriever", "a, b"]),
         (["docs", "--config", "own.toml"], ["--retriever"]),
         (["docs", "--config", "own.toml", "--retriever", "own"], ["search service"]),
@@ -132,17 +140,32 @@ def test_wrong_use_ends_with_status_2(
     lancedb = 'kind = "lancedb"\npath = "x"\n'
     Path("two.toml").write_text(f"[retrievers.a]\n{lancedb}[retrievers.b]\n{lancedb}")
     Path("own.toml").write_text('[retrievers.own]\nkind = "http"\nurl = "http://127.0.0.1:9"\n')
+    Path("notes.rst").write_text("x")
     message = refused(monkeypatch, capsys, *arguments)
     for part in parts:
         assert part in message
     assert "Traceback" not in message
 
 
-def test_a_server_that_is_away_ends_with_status_1(docs: Path) -> None:
+def test_a_server_that_is_away_ends_with_status_1(
+    docs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     Path("router.toml").write_text('[retrievers.q]\nkind = "qdrant"\nurl = "http://127.0.0.1:9"\n')
-    result = index("docs", "--config", "router.toml")
-    assert result.exit_code == 1
-    assert "can't be reached" in result.stderr
+    message = refused(monkeypatch, capsys, "docs", "--config", "router.toml", status=1)
+    assert message.startswith("rag-router: ")
+    assert "can't be reached" in message
+
+
+def test_a_broken_index_ends_with_status_1_and_without_rust(
+    docs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    indexed("docs")
+    for file in Path("index/passages.lance/_versions").iterdir():
+        file.write_bytes(b"junk")
+    message = refused(monkeypatch, capsys, "docs", status=1)
+    assert "the index at index/ can't be read or written: " in message
+    assert "source" not in message
+    assert ".rs" not in message
 
 
 def test_an_interrupted_run_leaves_a_sound_index_and_can_be_continued(

@@ -1,5 +1,6 @@
 """What every index does, over its real store."""
 
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -45,6 +46,29 @@ async def test_replacing_leaves_nothing_of_the_old_version(held: Backend) -> Non
     documents = await held.index.documents()
     assert documents[digest_of("a")].digest == digest_of("one five")
     assert set(documents) == {digest_of("a"), digest_of("b")}
+
+
+async def test_documents_are_counted_without_keeping_passages(
+    held: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await held.hold(*parts_of("a", *map(str, range(3000))))
+    alive: weakref.WeakSet[object] = weakref.WeakSet()
+    most = 0
+
+    class Part:
+        """A StoredPart that can be watched."""
+
+        def __init__(self, document: str, source: str, digest: str, parts: int) -> None:
+            nonlocal most
+            self.document, self.source, self.digest, self.parts = document, source, digest, parts
+            alive.add(self)
+            most = max(most, len(alive))
+
+    for kind in ("lancedb", "qdrant", "memory"):
+        monkeypatch.setattr(f"router.indexing.{kind}_index.StoredPart", Part)
+    assert len(await held.index.documents()) == 1
+    assert 0 < most < 10
+    assert not alive
 
 
 async def test_removing_what_isnt_there_is_harmless(held: Backend) -> None:

@@ -3,7 +3,9 @@
 import gzip
 import json
 import os
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -187,6 +189,44 @@ async def test_what_cant_be_read_now_is_kept_as_it_was(bench: Bench) -> None:
     assert bench.texts() == {"a", "b"}
 
 
+async def test_a_repeated_line_doesnt_stop_deletions(bench: Bench) -> None:
+    bench.write("x.jsonl", '{"id": 1, "text": "a"}\n{"id": 2, "text": "b"}')
+    await bench.run()
+    bench.write("x.jsonl", '{"id": 1, "text": "a"}\n{"id": "1", "text": "c"}')
+    report = await bench.run()
+    assert (report.failed, report.removed) == (1, 1)
+    assert bench.texts() == {"a"}
+
+
+async def test_a_date_out_of_the_calendar_fails_its_document_alone(bench: Bench) -> None:
+    bench.write("a.md", "---\ndate: 0001-01-01T00:00:00+05:00\n---\none")
+    bench.write(
+        "b.jsonl", '{"text": "x", "updated_at": "9999-12-31T23:59:59-05:00"}\n{"text": "y"}'
+    )
+    report = await bench.run()
+    assert (report.failed, report.added) == (2, 1)
+    assert bench.texts() == {"y"}
+
+
+async def test_a_document_whose_tenant_cant_be_told_is_nobodys(bench: Bench) -> None:
+    """What was everybody's goes as soon as the document says that it isn't."""
+    bench.write("a.md", "one")
+    bench.write("b.md", "two")
+    await bench.run()
+    bench.write("a.md", "---\nTenant: acme\n---\none")
+    report = await bench.run()
+    assert (report.failed, report.removed) == (1, 1)
+    assert bench.texts() == {"two"}
+
+
+async def test_a_failure_in_a_file_whose_name_isnt_utf8_can_be_reported(bench: Bench) -> None:
+    (bench.docs / os.fsdecode(b"caf\xe9.pdf")).write_bytes(b"junk")
+    report = await bench.run()
+    assert report.failed == 1
+    assert b"caf" in msgspec.json.encode(report)
+    bench.told[0].encode()
+
+
 async def test_a_document_that_lost_its_text_goes(bench: Bench) -> None:
     bench.write("a.txt", "one")
     await bench.run()
@@ -226,6 +266,42 @@ def test_links_are_followed_once(bench: Bench) -> None:
     assert found.unreadable == ["file:///docs/gone.txt"]
 
 
+def test_a_link_that_nobody_can_follow_hides_nothing_beside_it(bench: Bench) -> None:
+    bench.write("a.txt", "x")
+    bench.write("sub/b.txt", "x")
+    for name in ("loop", ".loop"):
+        (bench.docs / name).symlink_to(bench.docs / name)
+    found = find_sources(bench.docs, "file:///docs")
+    assert [file.path.name for file in found.files] == ["a.txt", "b.txt"]
+    assert found.unreadable == ["file:///docs/loop"]
+
+
+class Entry(msgspec.Struct):
+    """What os.scandir gives."""
+
+    name: str
+    directory: bool
+
+    def is_dir(self) -> bool:
+        return self.directory
+
+
+def test_a_wide_directory_is_listed_in_a_moment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time that grew with the square of the entries would be seconds here."""
+    entries = [Entry(f".{n}", directory=n % 2 == 0) for n in range(30_000)]
+    monkeypatch.setattr("os.scandir", lambda _: nullcontext(entries))
+    began = time.monotonic()
+    assert find_sources(bench.docs, "file:///docs").skipped == 15_000
+    assert time.monotonic() - began < 2.0
+
+
+def test_a_hidden_file_that_is_named_is_taken(bench: Bench) -> None:
+    path = bench.write(".notes.md", "x")
+    assert [file.path for file in find_sources(path, "file:///x").files] == [path]
+
+
 def test_a_pipe_is_skipped(bench: Bench) -> None:
     os.mkfifo(bench.docs / "pipe.txt")
     assert find_sources(bench.docs, "file:///docs").skipped == 1
@@ -240,3 +316,9 @@ def test_a_path_that_isnt_there_is_named(tmp_path: Path) -> None:
 def test_a_wrong_cutting_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises((SettingsError, msgspec.ValidationError), match="--"):
         Cutting(**wrong)
+
+
+def test_a_tenant_that_no_request_can_name_is_refused() -> None:
+    assert Cutting(tenant="x" * 128)
+    with pytest.raises(SettingsError, match="--tenant takes at most 128 characters"):
+        Cutting(tenant="x" * 129)

@@ -103,11 +103,36 @@ def test_an_empty_file_has_no_text(suffix: str) -> None:
         ("\ufeffnaïve".encode(), "naïve"),
         ("naïve".encode("cp1252"), "naïve"),
         ("naïve".encode("utf-16"), "naïve"),
-        (b"a\0b", "ab"),
     ],
 )
 def test_plain_text_in_the_usual_encodings(data: bytes, text: str) -> None:
     assert read_plain(data).parts[0].text == text
+
+
+@pytest.mark.parametrize("suffix", sorted(PARSERS.keys() - {".pdf"}))
+def test_binary_data_under_a_texts_name_is_refused(suffix: str) -> None:
+    with pytest.raises(ValueError, match="binary"):
+        PARSERS[suffix](b"\x7fELF\x02\x01\0\0 some words")
+
+
+def test_many_control_characters_are_binary_and_a_few_are_not() -> None:
+    with pytest.raises(ValueError, match="binary"):
+        read_plain(bytes(range(1, 32)) * 9)
+    assert read_plain(b"\x1b[31mred\x1b[0m and a bell \x07, form feed \x0c" + b"." * 30)
+
+
+def test_html_of_any_depth_keeps_its_text_or_fails() -> None:
+    def nested(depth: int) -> bytes:
+        return b"<body>" + b"<div>" * depth + b"deep" + b"</div>" * depth + b"<p>after</p>"
+
+    assert read_html(nested(500)).parts[0].text.split() == ["deep", "after"]
+    with pytest.raises(ValueError, match="nested too deep"):
+        read_html(nested(20_000))
+
+
+def test_a_lone_surrogate_in_a_pdf_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pypdf.PageObject.extract_text", lambda *_: "a\ud800b")
+    assert read_pdf(pdf("any")).parts[0].text == "a\ufffdb"
 
 
 def test_pdf_pages_have_addresses() -> None:
@@ -166,6 +191,12 @@ def test_a_broken_compressed_file_is_an_error(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(ValueError, match="compressed data is broken"):
             list(numbered_lines(file))
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_a_moment_out_of_the_calendar_is_an_error(moment: str) -> None:
+    with pytest.raises(ValueError, match="is no ISO 8601 date"):
+        moment_in(moment)
 
 
 def test_moments_are_utc() -> None:

@@ -81,6 +81,10 @@ async def test_another_tenants_passages_never_get_through() -> None:
     assert len(await ask(answering({"passages": rows}), tenant=None)) == 4
 
 
+def dated(moment: str) -> dict[str, Any]:
+    return {"passages": [{"id": "1", "text": "x", "score": 1, "updated_at": moment}]}
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -91,6 +95,9 @@ async def test_another_tenants_passages_never_get_through() -> None:
         (answering({"hits": []}), "wrong answer.*passages"),
         (answering({"passages": [{"id": 1, "text": "x", "score": 1}]}), r"wrong answer.*\.id"),
         (answering({"passages": [{"id": "1", "text": "x"}]}), "wrong answer.*score"),
+        (answering(dated("0001-01-01T00:00:00+05:00")), "wrong answer.*date"),
+        (answering(dated("9999-12-31T23:59:59-05:00")), "wrong answer.*date"),
+        (answering(b'{"x":' + b"[" * 99_999 + b"]" * 99_999 + b"}"), "wrong answer"),
         (answering(b" " * (MAX_BYTES + 1)), "sent more than 16 MiB"),
     ],
 )
@@ -100,6 +107,25 @@ async def test_a_wrong_answer_is_a_retrieval_error(answer: Answer, message: str)
     assert SECRET not in str(caught.value)
     assert QUERY not in str(caught.value)
     assert "index=docs" not in str(caught.value)
+
+
+async def test_lone_surrogates_are_replaced_in_what_is_posted() -> None:
+    def answer(_: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        posted = json.loads(body)
+        assert (posted["query"], posted["tenant"]) == ("a \ufffd", "b\ufffd")
+        return 200, b'{"passages": []}'
+
+    with http_service(answer) as url:
+        retriever = HttpRetriever(url, api_key=None, timeout_s=30.0)
+        assert await retriever.search(Search(text="a \ud800", tenant="b\udfff")) == []
+        await retriever.close()
+
+
+async def test_a_port_that_cant_be_is_a_retrieval_error() -> None:
+    retriever = HttpRetriever("http://127.0.0.1:99999/", api_key=None, timeout_s=30.0)
+    with pytest.raises(RetrievalError, match="can't be reached"):
+        await retriever.search(Search(text=QUERY))
+    await retriever.close()
 
 
 async def test_a_connection_dropped_in_use_is_tried_once_more() -> None:

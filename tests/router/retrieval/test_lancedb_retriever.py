@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from policies.encoders import Encoder
 from router.indexing.lancedb_index import LanceDbIndex
 from router.retrieval.errors import IndexMissingError, RetrievalError
+from router.retrieval.lancedb_errors import retrieval_error
 from router.retrieval.lancedb_retriever import LanceDbRetriever
 from router.retrieval.retriever import Search
 from tests.router.retrieval.backends import Backend, backend, passage
@@ -70,6 +71,69 @@ async def test_an_index_that_goes_and_comes_back_is_seen(
     await Backend(opened.retriever, index, encoder).hold(passage("after", "a cat"))
     await found_in_time(opened, "after")
     await index.close()
+
+
+async def test_a_search_outlives_another_ones_failure(
+    opened: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that fails lets go of the table that others are just asking for its schema."""
+    await opened.hold(passage("held", "a cat"))
+    await opened.search("cat")
+    retriever = opened.retriever
+    assert isinstance(retriever, LanceDbRetriever)
+    inner = retriever._table
+    assert inner is not None
+    schema = inner.schema
+
+    async def interrupted_schema() -> object:
+        retriever._table = None
+        return await schema()
+
+    monkeypatch.setattr(inner, "schema", interrupted_schema)
+    assert await opened.titles("cat") == ["held"]
+
+
+async def test_a_broken_index_is_told_in_plain_words(
+    opened: Backend, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await opened.hold(passage("held", "a cat"))
+    for file in (tmp_path / "index/passages.lance/data").iterdir():
+        file.unlink()
+    caplog.set_level("DEBUG", "router.retrieval.lancedb_errors")
+    with pytest.raises(RetrievalError, match="can't be searched: a part of it is missing$"):
+        await opened.search("cat")
+    assert "lance" in caplog.text.lower()
+
+
+def test_a_librarys_words_dont_reveal_the_query(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "router.retrieval.lancedb_errors")
+    error = ValueError("IO { source: odd query my secret, at /root/.cargo/x.rs:1 }")
+    told = retrieval_error(error, "it can't be searched", query="my secret")
+    assert str(told) == "it can't be searched: it is damaged, or not in LanceDB's format"
+    assert "/root/.cargo/x.rs" in caplog.text
+    assert "my secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("LanceError(IO): Generic S3 error: Failed to resolve region for bucket 'x'", "reached"),
+        ("Failed to connect to namespace: IO { Io { NotADirectory, Not a directory } }", "path"),
+        ("Unable to created lance dataset at /proc/x: No such file or directory", "can't be made"),
+        ("Os { code: 13, kind: PermissionDenied, message: Permission denied }", "denied"),
+    ],
+)
+def test_a_cause_is_told_in_a_few_words(said: str, cause: str) -> None:
+    assert cause in str(retrieval_error(ValueError(said), "it fails"))
+
+
+async def test_a_repeated_word_counts_once(opened: Backend) -> None:
+    await opened.hold(passage("cats", "a cat"), passage("dogs", "a dog, don't pay 3.14"))
+    [once] = await opened.search("cat", strategy="text")
+    [often] = await opened.search("cat Cat, cat,cat (CAT) " * 50, strategy="text")
+    assert often.score == pytest.approx(once.score)
+    for text in ("don't", "3.14"):
+        assert await opened.titles(f"{text} {text}.", strategy="text") == ["dogs"]
 
 
 async def test_another_encoders_index_is_refused(

@@ -67,16 +67,27 @@ async def test_an_index_that_isnt_there_says_how_to_make_it(
         RetrieverSettings(kind="qdrant", path=str(tmp_path / "qdrant")),
     ):
         retriever = open_retriever(settings, environ={}, encoder=encoder)
-        with pytest.raises(IndexMissingError, match="rag-router index"):
+        with pytest.raises(IndexMissingError, match="rag-router index") as caught:
             await retriever.search(Search(text="cat"))
         await retriever.close()
+        assert not caught.value.trips  # a breaker would keep the index unused once it is made
+    assert not (tmp_path / "index").exists()
 
 
 def test_an_unset_key_is_named(encoder: Encoder) -> None:
     settings = RetrieverSettings(kind="http", url=NOWHERE, api_key_env="SEARCH_KEY")
-    with pytest.raises(SettingsError, match="SEARCH_KEY") as caught:
+    with pytest.raises(SettingsError, match="names SEARCH_KEY, which is unset or empty") as caught:
         open_retriever(settings, environ={"SEARCH_KEY": " "}, encoder=encoder)
     assert caught.value.field == "api_key_env"
+
+
+@pytest.mark.parametrize("key", ["clé-secret", "“secret”", "a\nb-secret"])
+def test_a_key_that_no_header_can_carry_is_refused(encoder: Encoder, key: str) -> None:
+    settings = RetrieverSettings(kind="http", url=NOWHERE, api_key_env="SEARCH_KEY")
+    with pytest.raises(SettingsError, match="SEARCH_KEY, which holds characters") as caught:
+        open_retriever(settings, environ={"SEARCH_KEY": key}, encoder=encoder)
+    assert caught.value.field == "api_key_env"
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
