@@ -1,13 +1,14 @@
 """JSONL: a document a line."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from router.indexing.content import Content, Part, moment_in, one_line
+from router.indexing.content import Content, Part, UnknownTenantError, moment_in, one_line
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -32,6 +33,8 @@ class NumberedLine(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(Line)
+_KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TENANT_LIKE = re.compile(r"tenant(s|[_-]?ids?)?", re.IGNORECASE)
 
 
 def numbered_lines(file: Path) -> Iterator[NumberedLine]:
@@ -55,9 +58,10 @@ def read_line(data: bytes) -> tuple[str, Content]:
     """The line's id, empty where it has none, and its content.
 
     Raises:
-        ValueError: it isn't such an object, or its date is none.
+        ValueError: it isn't such an object, its date is none, or its tenant can't be told.
     """
     line = _DECODER.decode(data)
+    _require_clear_tenant(data)
     content = Content(
         parts=(Part(line.text.replace("\0", "")),),
         title=one_line(line.title or ""),
@@ -66,3 +70,10 @@ def read_line(data: bytes) -> tuple[str, Content]:
         tenant=line.tenant,
     )
     return "" if line.id is None else str(line.id), content
+
+
+def _require_clear_tenant(data: bytes) -> None:
+    """Other fields are ignored, but a document that names its owner must not become everybody's."""
+    for key in _KEYS.decode(data):
+        if key != "tenant" and _TENANT_LIKE.fullmatch(key.strip()):
+            raise UnknownTenantError(f"{key!r} isn't known here: name the owner in `tenant`")

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
-from router.indexing.content import moment_in, one_line
+from router.indexing.content import UnknownTenantError, moment_in, one_line
 from router.indexing.parsers import PARSERS
 from router.indexing.parsers.html import read_html
 from router.indexing.parsers.jsonl import numbered_lines, read_line
@@ -206,3 +207,10 @@ def test_moments_are_utc() -> None:
 
 def test_a_title_is_one_line() -> None:
     assert one_line(" a\n\tb\x07  c ") == "a b c"
+
+
+@pytest.mark.parametrize("key", ["Tenant", "tenant_id", "tenants", " tenant "])
+def test_a_line_whose_tenant_cant_be_told_is_nobodys(key: str) -> None:
+    line = json.dumps({"text": "x", key: "acme"}).encode()
+    with pytest.raises(UnknownTenantError, match="name the owner in `tenant`"):
+        read_line(line)
