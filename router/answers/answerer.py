@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 
 from policies.events import AnswerFinished
 from router.answers.answer import Answered, AnswerPart, Order, Taken
+from router.answers.arm_queue import ArmFailure, ArmQueue
 from router.answers.attempt import Attempt, Citations
 from router.answers.backends import Backends, EquippedArm
 from router.answers.budget import Deadline, Spending
-from router.answers.errors import ArmFailedError, NoAnswerError, NothingFoundError, UnansweredError
+from router.answers.errors import ArmFailedError, NoAnswerError, UnansweredError
 from router.answers.finding import Finder
 from router.answers.prompts import Prompts
 from router.answers.sources import Sources
@@ -26,7 +27,6 @@ from router.retrieval.errors import RetrievalError
 from router.settings import AnswerSettings
 
 _log = logging.getLogger(__name__)
-_Failure = ArmFailedError | ModelError | RetrievalError
 
 
 class Answerer:
@@ -89,7 +89,7 @@ class _Answering:
         self._finder = Finder(order.messages, event.tenant, prompts, self._deadline, self._spending)
         self._decision_id = event.decision_id
         self._drawn = self._executed = event.arm
-        self._failures: list[tuple[str, _Failure]] = []
+        self._queue = ArmQueue(backends, order.decision.response.arms, event.arm)
         self._first_token_s: float | None = None
         self._begin_afresh()
 
@@ -101,89 +101,43 @@ class _Answering:
 
     async def chunks(self) -> AsyncGenerator[Taken | Chunk, None]:
         """The chunks of the first arm that can; raises as Answerer.answer does."""
-        queue = self._ranked()
-        while (name := self._next_arm(queue)) is not None:
-            self._executed = name
+        while self._deadline.left_s > 0.0 and (arm := self._queue.next()) is not None:
+            self._executed = arm.name
             try:
                 if self._order.streamed:
-                    async with aclosing(self._take(name, queue)) as chunks:
+                    async with aclosing(self._take(arm)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                 else:
-                    for chunk in [chunk async for chunk in self._take(name, queue)]:
+                    for chunk in [chunk async for chunk in self._take(arm)]:
                         yield chunk
                 return
             except (ArmFailedError, ModelError, RetrievalError) as error:
-                self._failures.append((name, error))
-                _log.warning("decision %s: arm %s failed: %s", self._decision_id, name, error)
+                self._queue.failed(arm.name, error)
+                _log.warning("decision %s: arm %s failed: %s", self._decision_id, arm.name, error)
                 self._require_that_another_may_go_on(error)
         raise self._nobody_could()
 
-    def _ranked(self) -> list[str]:
-        """The eligible arms: the drawn one, then the others from the best on."""
-        outlooks = [arm for arm in self._order.decision.response.arms if arm.eligible]
-        outlooks.sort(key=lambda arm: (arm.arm != self._drawn, -arm.utility))
-        return [arm.arm for arm in outlooks]
-
-    def _next_arm(self, queue: list[str]) -> str | None:
-        """Take the next arm off the queue that doesn't depend on what has just failed."""
-        while queue and self._deadline.left_s > 0.0:
-            name = queue.pop(0)
-            # For the drawn arm its breakers were asked before the draw, and a probe reserved.
-            first = name == self._drawn and not self._failures
-            reason = self._hopeless(name)
-            if reason is None and not first:
-                reason = self._backends.arm(name).why_not
-            if reason is None:
-                return name
-            self._failures.append((name, ArmFailedError(reason)))
-        return None
-
-    def _hopeless(self, name: str) -> str | None:
-        if name in self._backends.unequipped:
-            return self._backends.unequipped[name]
-        arm = self._backends.arm(name)
-        for failed, error in self._failures:
-            if failed in self._backends.unequipped:
-                continue
-            other = self._backends.arm(failed)
-            if isinstance(error, ModelError) and arm.model is other.model:
-                if not isinstance(error, ModelRefusedError) or arm.retriever is not None:
-                    return "its model has just failed"
-            elif isinstance(error, RetrievalError | NothingFoundError) and (
-                arm.retriever is not None and arm.retriever is other.retriever
-            ):
-                return "its retriever has just failed"
-        return None
-
-    async def _take(self, name: str, queue: Sequence[str]) -> AsyncGenerator[Taken | Chunk, None]:
+    async def _take(self, arm: EquippedArm) -> AsyncGenerator[Taken | Chunk, None]:
         """One arm's chunks."""
         begun = False
-        arm = self._backends.arm(name)
         attempt = self._attempt(arm)
         chunks = attempt.chunks(
             self._finder,
             self._deadline,
             self._spending,
             so_far=self._given_away.text,
-            alternatives=any(self._may_replace(other, arm) for other in queue),
+            alternatives=self._queue.has_other_model(arm),
         )
         async with aclosing(chunks):
             async for chunk in chunks:
                 if not begun:
                     begun = True
-                    yield Taken(name)
+                    yield Taken(arm.name)
                 if self._first_token_s is None and has_token(chunk):
                     self._first_token_s = self._now() - self._order.started
                 self._given_away.add(chunk)
                 yield chunk
-
-    def _may_replace(self, name: str, arm: EquippedArm) -> bool:
-        """Whether an arm could answer if this one's model were too slow."""
-        if name in self._backends.unequipped or self._hopeless(name) is not None:
-            return False
-        other = self._backends.arm(name)
-        return other.model is not arm.model and other.why_not is None
 
     def _attempt(self, arm: EquippedArm) -> Attempt:
         return Attempt(
@@ -195,7 +149,7 @@ class _Answering:
             prompts=self._prompts,
         )
 
-    def _require_that_another_may_go_on(self, error: _Failure) -> None:
+    def _require_that_another_may_go_on(self, error: ArmFailure) -> None:
         """After a failure: clear the table, or, where words are out already, see who continues."""
         words_are_out = self._order.streamed and self._first_token_s is not None
         if not words_are_out:
@@ -209,20 +163,20 @@ class _Answering:
     @property
     def _continuable(self) -> bool:
         """Whether another model can go on: with one text, but not with JSON or a tool call."""
-        one = (self._order.parameters.get("n") or 1) == 1
+        one = self._order.parameters.get("n") in (None, 1)
         return one and self._order.is_text and not self._given_away.has_tool_calls
 
     def _nobody_could(self) -> Exception:
-        failures = "; ".join(f"{name}: {error}" for name, error in self._failures)
+        failures = "; ".join(f"{name}: {error}" for name, error in self._queue.failures)
         if self._order.streamed and self._first_token_s is not None:
             return UnansweredError(
                 f"the answer broke off, and no arm could continue it ({failures})"
             )
-        tried = [e for _, e in self._failures if not isinstance(e, ArmFailedError)]
+        tried = [e for _, e in self._queue.failures if not isinstance(e, ArmFailedError)]
         if tried and all(isinstance(e, ModelRefusedError) for e in tried):
             return tried[0]
         late = "" if self._deadline.left_s > 0.0 else "in time "
-        waits = [e.retry_after_s for _, e in self._failures if isinstance(e, ModelError)]
+        waits = [e.retry_after_s for _, e in self._queue.failures if isinstance(e, ModelError)]
         asked = max((wait for wait in waits if wait is not None), default=1.0)
         return NoAnswerError(
             f"no arm could answer {late}({failures})",
@@ -233,7 +187,7 @@ class _Answering:
         """How it went, error or not."""
         degraded_from = self._drawn if self._executed != self._drawn else None
         cited, dropped = self._citations.cited, self._citations.dropped
-        notes = [f"degraded: {name}: {error}" for name, error in self._failures]
+        notes = [f"degraded: {name}: {error}" for name, error in self._queue.failures]
         if self._sources and not cited and error is None:
             notes.append(f"the answer cites none of the {len(self._sources)} passages it was given")
         event = AnswerFinished(
@@ -246,7 +200,7 @@ class _Answering:
             evidence=self._sources.evidence(),
             error=_reason(error),
             retrieval=self._sources.summary(datetime.now(UTC), cited=len(cited), dropped=dropped),
-            failures=[f"{name}: {failure}" for name, failure in self._failures],
+            failures=[f"{name}: {failure}" for name, failure in self._queue.failures],
         )
         return Answered(
             event=event,

@@ -119,7 +119,7 @@ def ask(client: openai.OpenAI, question: str, arm: str) -> tuple[str, Any]:
 
 
 def test_retrieval_changes_outcomes(
-    client: openai.OpenAI, questions: list[Question], record_property: Any
+    client: openai.OpenAI, questions: list[Question], capsys: pytest.CaptureFixture[str]
 ) -> None:
     right = {"finetuned": 0, "retrieve": 0}
     with_gold, seconds = 0, {"finetuned": 0.0, "retrieve": 0.0}
@@ -141,8 +141,8 @@ def test_retrieval_changes_outcomes(
         "gold in sources": with_gold / QUESTIONS,
         "seconds an answer": {arm: total / QUESTIONS for arm, total in seconds.items()},
     }
-    record_property("llm", json.dumps(report))
-    print(report)
+    with capsys.disabled():
+        print(f"\n{report}")
     assert accuracy["retrieve"] - accuracy["finetuned"] >= MIN_GAIN, report
     assert with_gold / QUESTIONS > 0.5, report
 
