@@ -54,6 +54,9 @@ class Attempt:
         patience = deadline.patience(alternatives=alternatives)
         async with aclosing(spending.stream(self._arm.model, body, patience)) as chunks:
             async for chunk in chunks:
+                if so_far:  # the message has begun: who speaks was said
+                    for choice in chunk["choices"]:
+                        choice["delta"].pop("role", None)
                 yield self._citations.checked(chunk)
 
     def _prompt(self, so_far: str) -> list[ChatMessage]:

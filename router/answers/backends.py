@@ -43,10 +43,13 @@ class GuardedModel:
             BreakerOpenError: the model is left alone for now.
             ModelError: see there.
         """
-        with self.breaker.call():
+        with self.breaker.call() as is_probe:
+            proven = not is_probe
             async with aclosing(self._server.stream(body, patience)) as chunks:
                 async for chunk in chunks:
-                    self.breaker.works()
+                    if not proven:
+                        self.breaker.works()
+                        proven = True
                     yield chunk
 
     def cost_usd(self, usage: TokenUsage | None) -> float | None:

@@ -72,8 +72,10 @@ class Breaker:
         self._reserved = False
 
     @contextmanager
-    def call(self) -> Iterator[None]:
-        """Around one call. Being cancelled says nothing of the backend, so it isn't counted.
+    def call(self) -> Iterator[bool]:
+        """Around one call; gives whether it is a half-open breaker's probe.
+
+        Being cancelled says nothing of the backend, so it isn't counted.
 
         Raises:
             BreakerOpenError: nobody may call now.
@@ -84,24 +86,23 @@ class Breaker:
             raise BreakerOpenError(self._left_alone)
         self._probing |= probe
         try:
-            yield
+            yield probe
         except (ModelError, RetrievalError) as error:
             if getattr(error, "trips", True):
                 self._count(error)
             raise
         else:
-            # A long answer that ends well says nothing of a failure after it had begun.
-            if not self._breaker.opened:
+            # A long answer that ends well says nothing of failures after it had begun.
+            if probe or self._breaker.closed:
                 self._breaker.reset()
         finally:
             if probe:
                 self._probing = False
 
     def works(self) -> None:
-        """The backend has begun to answer: a probe needn't wait for the end of a long one."""
-        if self.state == "half-open":
-            self._breaker.reset()
-            self._probing = False
+        """A probe has begun to be answered: others needn't wait for the end of a long answer."""
+        self._breaker.reset()
+        self._probing = False
 
     def _count(self, error: Exception) -> None:
         try:

@@ -1,5 +1,6 @@
 """What an answer may take and has taken: time, tokens, money."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -51,7 +52,7 @@ class Spending:
                     began = True
                     usage = token_usage(chunk) or usage
                     yield chunk
-        except ModelTimeoutError:
+        except (ModelTimeoutError, asyncio.CancelledError):
             began = True
             raise
         finally:

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -17,7 +16,7 @@ from policies.arms import did_you_mean
 from policies.errors import PolicyError
 from router.answers.answer import Answered, AnswerPart, Order, Taken
 from router.api.answer import decide_to_answer, whole_answer
-from router.api.connection import while_connected
+from router.api.connection import ClosedByDeadline, while_connected
 from router.api.decision_ids import COMPLETION_PREFIX
 from router.api.problem_responses import problems
 from router.api.schemas import (
@@ -158,16 +157,16 @@ async def _streamed(
         # Proxies that would gather the stream are asked not to.
         "x-accel-buffering": "no",
     }
-    deadline = order.started + services.settings.answers.deadline_s
+    closing = ClosedByDeadline(parts, order.started + services.settings.answers.deadline_s)
     wants_usage = options is not None and options.include_usage
-    events = _events(parts, order.decision, deadline, wants_usage=wants_usage)
+    events = _events(parts, order.decision, closing, wants_usage=wants_usage)
     return Stream(events, media_type="text/event-stream", headers=headers)
 
 
 async def _events(
     parts: AsyncGenerator[AnswerPart, None],
     decision: Decision,
-    deadline: float,
+    closing: ClosedByDeadline,
     *,
     wants_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
@@ -176,7 +175,7 @@ async def _events(
     ended = False
     completion_id = _completion_id(decision)
     try:
-        async with aclosing(parts), _closed_by(deadline, parts):
+        async with closing:
             async for part in parts:
                 if isinstance(part, Answered):
                     ended = True
@@ -201,29 +200,6 @@ async def _events(
             late = "the answer wasn't taken within its deadline"
             yield _event({"error": openai_error(503, "too-late", late, None)})
     yield _DONE
-
-
-@asynccontextmanager
-async def _closed_by(
-    deadline: float, parts: AsyncGenerator[AnswerPart, None]
-) -> AsyncIterator[None]:
-    """Close the answer at its deadline even while its reader takes nothing.
-
-    Nothing below runs while a chunk waits to be taken, so no other deadline is watched; and a
-    reader that never comes back would hold the model's connection for ever.
-    """
-
-    async def close() -> None:
-        with suppress(RuntimeError):  # it is running: its own deadlines are watched then
-            await parts.aclose()
-
-    closing: set[asyncio.Task[None]] = set()
-    loop = asyncio.get_running_loop()
-    timer = loop.call_at(deadline, lambda: closing.add(loop.create_task(close())))
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _ending(

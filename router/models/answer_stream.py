@@ -38,7 +38,7 @@ class AnswerStream:
         """`choices` is the request's `n`, as far as it is a number."""
         self._name = name
         self._response = response
-        self._choices = choices if isinstance(choices, int) else 1
+        self._choices = max(1, choices) if isinstance(choices, int) else 1
         self._ended: set[int] = set()
         self._read_ahead: list[Chunk] = []
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -91,7 +91,7 @@ class AnswerStream:
                 f"model {self._name} didn't go on in time",
                 trips=stall_by <= end_by or is_own_limit,
             ) from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             if self._finished:
                 return None
             raise self._interrupted(type(error).__name__) from error
@@ -122,7 +122,9 @@ class AnswerStream:
         try:
             completion = _decode(self._response.content)
             chunk = self._sound(as_chunk(completion))
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise self._garbled("something that isn't JSON") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._garbled("JSON that is no completion") from error
         if chunk is not None:
             yield chunk
@@ -131,7 +133,7 @@ class AnswerStream:
         """The chunk in an event; None for one that holds no part of the answer, such as a ping."""
         try:
             chunk = _decode(event.data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise self._garbled("an event that isn't JSON") from error
         if not isinstance(chunk, dict):
             raise self._garbled("an event that is no object")
@@ -153,8 +155,9 @@ class AnswerStream:
             choice["delta"] = delta = choice.get("delta") or {}
             if delta.get("content") is not None:
                 delta["content"] = self._text(delta["content"])
-            if not isinstance(delta.get("tool_calls") or [], list):
-                raise self._garbled("tool calls that are no list")
+            calls = delta.get("tool_calls") or []
+            if not isinstance(calls, list) or not all(map(_is_numbered, (choice, *calls))):
+                raise self._garbled("choices or tool calls without numbers")
             if choice.get("finish_reason"):
                 self._ended.add(choice.get("index", 0))
         return chunk
@@ -171,7 +174,8 @@ class AnswerStream:
     def _reported(self, error: Any) -> ModelError:
         """What an error in the stream means; before the first token 4xx is about the request."""
         code = error.get("code") if isinstance(error, dict) else None
-        if not any(map(has_token, self._read_ahead)) and code in REFUSED:
+        begun = any(map(has_token, self._read_ahead))
+        if not begun and isinstance(code, int) and code in REFUSED:
             return ModelRefusedError(f"model {self._name} answered {code}")
         return self._interrupted("it reported an error")
 
@@ -182,9 +186,14 @@ class AnswerStream:
         return ModelInterruptedError(f"model {self._name} broke off ({why})")
 
 
+def _is_numbered(item: Any) -> bool:
+    """An object whose `index`, where it has one, is a number."""
+    return isinstance(item, dict) and isinstance(item.get("index", 0), int)
+
+
 async def _drain(events: AsyncIterator[ServerSentEvent]) -> None:
     """Read the end of the body, without which the connection couldn't be used again."""
-    with suppress(TimeoutError, httpx.TransportError):
+    with suppress(TimeoutError, httpx.RequestError):
         async with asyncio.timeout(_DRAIN_S):
             async for _ in events:
                 pass

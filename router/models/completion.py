@@ -82,6 +82,9 @@ def _merge(held: dict[str, Any], delta: dict[str, Any], *, grow: bool) -> None:
 
 
 def _extended(known: list[Any], items: list[Any], *, grow: bool) -> list[Any]:
+    if not any(isinstance(item, dict) and "index" in item for item in items):
+        known.extend(deepcopy(items))  # token by token: looking through all would be quadratic
+        return known
     by_index = {item["index"]: item for item in known if isinstance(item, dict) and "index" in item}
     for item in items:
         if isinstance(item, dict) and item.get("index") in by_index:

@@ -126,6 +126,8 @@ class OpenAIServer:
             raise ModelBusyError(f"all connections to model {self._name} are in use") from error
         except httpx.ConnectTimeout as error:
             raise ModelUnreachableError(f"model {self._name} took no connection in time") from error
+        except httpx.DecodingError as error:
+            raise ModelGarbledError(f"model {self._name} sent a damaged body") from error
         except httpx.TransportError as error:
             raise ModelUnreachableError(
                 f"model {self._name} can't be reached ({type(error).__name__})"
@@ -154,7 +156,7 @@ class OpenAIServer:
         try:
             error = _decode(body)["error"]
             said = str(error["message"] if isinstance(error, dict) else error)
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
             said = body.decode("utf-8", "replace")
         return (said.replace(self._key, "…") if self._key else said)[:500]
 

@@ -66,7 +66,8 @@ def test_a_probe_that_has_begun_to_answer_closes_it(now: list[float]) -> None:
     breaker = Breaker("model base", BreakerSettings(failures=1, open_s=15.0))
     fail(breaker)
     now[0] += 15.1
-    with breaker.call():
+    with breaker.call() as is_probe:
+        assert is_probe
         breaker.works()
         assert breaker.state == "closed"
         assert breaker.why_not is None
@@ -93,9 +94,11 @@ def test_a_probe_is_kept_for_who_reserved_it(now: list[float]) -> None:
 
 def test_an_old_answer_that_ends_well_doesnt_close_it(now: list[float]) -> None:
     breaker = Breaker("model base", BreakerSettings(failures=1, open_s=15.0))
-    with breaker.call():
+    with breaker.call() as is_probe:
+        assert not is_probe
         fail(breaker)
-    assert breaker.state == "open"
+        now[0] += 15.1
+    assert breaker.state == "half-open"
 
 
 def test_a_failure_that_isnt_the_backends_doesnt_count(now: list[float]) -> None:

@@ -369,6 +369,8 @@ def test_an_answer_cut_in_mid_stream_is_continued_by_another_arm(
     text, chunks = read(raw.parse())
     assert raw.headers["x-arm"] == "retrieve"
     assert text == f"{words}It was Jane Austen."
+    roles = [choice.delta.role for chunk in chunks for choice in chunk.choices]
+    assert roles.count("assistant") == 1
     assert chunks[-1].router["degraded_from"] == "retrieve"
     [body] = generations(tuned)
     assert body["messages"][-2] == {"role": "assistant", "content": words}

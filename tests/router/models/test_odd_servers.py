@@ -40,7 +40,7 @@ class Speaker:
     """A server that sends what it is given, byte for byte, on a real socket."""
 
     def __init__(self) -> None:
-        self.says, self.media_type = "", "text/event-stream"
+        self.says, self.media_type, self.encoding = "", "text/event-stream", "identity"
         speaker = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,6 +49,7 @@ class Speaker:
                 body = speaker.says.encode()
                 self.send_response(200)
                 self.send_header("content-type", speaker.media_type)
+                self.send_header("content-encoding", speaker.encoding)
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -121,6 +122,11 @@ async def test_what_real_servers_send_is_understood(speaker: Speaker, says: str)
         (piece("x"), ModelGarbledError),
         (piece({"content": 7}), ModelGarbledError),
         (piece({"tool_calls": "x"}), ModelGarbledError),
+        (piece({"tool_calls": [None]}), ModelGarbledError),
+        (piece({"tool_calls": [{"index": {}}]}), ModelGarbledError),
+        (event({"choices": [{"index": [0], "delta": {"content": "x"}}]}), ModelGarbledError),
+        (event({"error": {"code": []}}), ModelUnreachableError),
+        ("data: " + "[" * 100_000 + "\n\n", ModelGarbledError),
         (event({"error": {"code": 400, "message": "too long"}}), ModelRefusedError),
         (event({"error": {"code": 500}}), ModelUnreachableError),
         (piece({"content": "Jane"}) + event({"error": {"code": 400}}), ModelInterruptedError),
@@ -144,6 +150,20 @@ async def test_a_completion_that_is_none_is_an_error(speaker: Speaker, completio
     speaker.media_type, speaker.says = "application/json", json.dumps(completion)
     with pytest.raises(ModelGarbledError):
         await speaker.answer()
+
+
+async def test_a_body_that_cant_be_unpacked_is_an_error(speaker: Speaker) -> None:
+    speaker.encoding, speaker.says = "gzip", piece({"content": "x"}, "stop")
+    with pytest.raises(ModelGarbledError):
+        await speaker.answer()
+
+
+@pytest.mark.parametrize("n", [0, -3, "2", None])
+async def test_an_odd_number_of_choices_is_the_servers_to_judge(
+    speaker: Speaker, n: object
+) -> None:
+    speaker.says = piece({"content": "Jane"}) + piece({"content": " Austen"}, "stop") + DONE
+    assert (await speaker.answer(n=n)).text == "Jane Austen"
 
 
 async def test_every_choice_has_to_end(speaker: Speaker) -> None:
