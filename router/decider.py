@@ -129,8 +129,9 @@ class Decider:
         objective = resolve_objective(
             request.objective, self._objectives, metrics, default=self._default_objective
         )
-        check_query(request.query or last_user_text(request.conversation))
-        query = routed_query(request.conversation)
+        turns = request.conversation
+        check_query(request.query or last_user_text(turns))
+        query = routed_query(turns)
         eligible = eligibility(
             self.arms, self._rules, request.attributes, request.arms, unavailable
         )

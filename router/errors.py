@@ -2,6 +2,8 @@
 
 PolicyError (policies.errors)
 └── RouterError                  500  base of the service's own
+    ├── EmbeddedStoreError       500  the service's own store can't be had
+    │   └── StoreInUseError      409  another service runs on the data directory
     ├── BadRequestError          400  a request whose parts don't fit together
     ├── SlowBodyError            408  a body that doesn't arrive in time
     ├── KeyRequiredError         401  no key, or a wrong one
@@ -26,6 +28,20 @@ class RouterError(PolicyError):
     decision_id: str | None = None
     status = 500
     kind = "internal"
+
+
+class EmbeddedStoreError(RouterError):
+    """The embedded store can't be started; the message says why and what to do."""
+
+    status = 500
+    kind = "embedded-store"
+
+
+class StoreInUseError(EmbeddedStoreError):
+    """Another service runs on the same data directory."""
+
+    status = 409
+    kind = "data-in-use"
 
 
 class BadRequestError(RouterError):

@@ -136,7 +136,8 @@ class _Answering:
                     yield Taken(arm.name)
                 if self._first_token_s is None and has_token(chunk):
                     self._first_token_s = self._now() - self._order.started
-                self._given_away.add(chunk)
+                if self._order.streamed:
+                    self._given_away.add(chunk)
                 yield chunk
 
     def _attempt(self, arm: EquippedArm) -> Attempt:

@@ -104,7 +104,8 @@ class EquippedArm(NamedTuple):
     @property
     def why_not(self) -> str | None:
         """Which of them keeps it from answering now."""
-        return next((b.why_not for b in self.breakers if b.why_not is not None), None)
+        reasons = (breaker.why_not for breaker in self.breakers)
+        return next((reason for reason in reasons if reason is not None), None)
 
 
 class Backends:

@@ -102,13 +102,14 @@ def _chat_request(body: dict[str, Any]) -> ChatRequest:
             raise BadRequestError("a message needs a role", field=f"messages[{index}].role")
     if not isinstance(body.get("response_format") or {}, dict):
         raise BadRequestError("response_format must be an object", field="response_format")
-    if not routed_query(chat.messages).strip():
-        raise BadRequestError("no user turn has text to route on", field="messages")
     return chat
 
 
 def _route_request(chat: ChatRequest, services: Services) -> RouteRequest:
     """What `model` and `router` ask for, as a request for a decision."""
+    query = routed_query(chat.messages)
+    if not query:
+        raise BadRequestError("no user turn has text to route on", field="messages")
     _require_known(chat.model, services)
     asked: ChatRouting = chat.router
     kind, _, name = chat.model.partition(":")
@@ -117,7 +118,7 @@ def _route_request(chat: ChatRequest, services: Services) -> RouteRequest:
     if kind == "auto" and name and asked.objective is not None:
         raise BadRequestError("`model` names an objective already", field="router.objective")
     return RouteRequest(
-        query=routed_query(chat.messages),
+        query=query,
         attributes=asked.attributes,
         tenant=asked.tenant,
         objective=name if kind == "auto" and name else asked.objective,

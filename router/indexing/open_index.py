@@ -1,12 +1,12 @@
 """From a `[retrievers.NAME]` table to the index that it searches."""
 
 from collections.abc import Mapping
-from functools import partial
 
 from policies.encoders import Encoder
 from policies.errors import SettingsError
+from router.backend_keys import read_key
 from router.indexing.passage_index import PassageIndex
-from router.retrieval.open_retriever import missing_extra, read_api_key
+from router.retrieval.open_retriever import missing_extra
 from router.settings import RetrieverSettings
 
 # Writing waits longer than a search may: a server may be busy with its own indexes.
@@ -26,7 +26,7 @@ def open_index(
         raise SettingsError(
             "an http retriever is your own search service: fill it by your own means", field="kind"
         )
-    api_key = read_api_key(settings, environ)
+    api_key = read_key(settings.api_key_env, environ, field="api_key_env")
     try:
         if settings.kind == "lancedb":
             return _lancedb(settings, encoder)
@@ -43,14 +43,11 @@ def _lancedb(settings: RetrieverSettings, encoder: Encoder) -> PassageIndex:
 
 def _qdrant(settings: RetrieverSettings, encoder: Encoder, api_key: str | None) -> PassageIndex:
     from router.indexing.qdrant_index import QdrantIndex
-    from router.retrieval.qdrant_connection import connect_qdrant
+    from router.retrieval.qdrant_connection import qdrant_connector
 
-    connect = partial(
-        connect_qdrant,
-        url=settings.url,
-        path=settings.path,
-        api_key=api_key,
-        timeout_s=_WRITE_TIMEOUT_S,
+    return QdrantIndex(
+        qdrant_connector(settings, api_key, timeout_s=_WRITE_TIMEOUT_S),
+        settings.collection,
+        encoder,
+        where=settings.url or settings.path or "",
     )
-    where = settings.url or settings.path or ""
-    return QdrantIndex(connect, settings.collection, encoder, where=where)

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import stamina
 
-from policies.errors import SettingsError
+from router.backend_keys import read_key
 from router.models.answer_stream import REFUSED, AnswerStream
 from router.models.errors import (
     ModelBusyError,
@@ -43,7 +43,7 @@ class OpenAIServer:
         """
         self._name = name
         self._settings = settings
-        self._key = _key(name, settings, environ)
+        self._key = read_key(settings.api_key_env, environ, field=f"models.{name}.api_key_env")
         headers = {"Accept": "text/event-stream"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -159,19 +159,6 @@ class OpenAIServer:
         except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
             said = body.decode("utf-8", "replace")
         return (said.replace(self._key, "…") if self._key else said)[:500]
-
-
-def _key(name: str, settings: ModelSettings, environ: Mapping[str, str]) -> str:
-    if settings.api_key_env is None:
-        return ""
-    key = environ.get(settings.api_key_env, "").strip()
-    if not key or not key.isascii():
-        fault = "holds characters that no key can have" if key else "is unset or empty"
-        raise SettingsError(
-            f"models.{name}.api_key_env names {settings.api_key_env}, which {fault}",
-            field=f"models.{name}.api_key_env",
-        )
-    return key
 
 
 def _worth_a_retry(error: Exception, left_s: float) -> bool | float:

@@ -1,10 +1,10 @@
 """From a `[retrievers.NAME]` table to a retriever."""
 
 from collections.abc import Mapping
-from functools import partial
 
 from policies.encoders import Encoder
 from policies.errors import SettingsError
+from router.backend_keys import read_key
 from router.retrieval.retriever import Retriever
 from router.settings import RetrieverSettings
 
@@ -19,7 +19,7 @@ def open_retriever(
     Raises:
         SettingsError: a key isn't in the environment, or the kind's package isn't installed.
     """
-    api_key = read_api_key(settings, environ)
+    api_key = read_key(settings.api_key_env, environ, field="api_key_env")
     if settings.kind == "http":
         from router.retrieval.http_retriever import HttpRetriever
 
@@ -30,29 +30,6 @@ def open_retriever(
         return _qdrant(settings, encoder, api_key)
     except ImportError as error:
         raise missing_extra(settings.kind) from error
-
-
-def read_api_key(settings: RetrieverSettings, environ: Mapping[str, str]) -> str | None:
-    """The key that `api_key_env` names.
-
-    Raises:
-        SettingsError: the environment has none, or one that no header can carry.
-    """
-    if settings.api_key_env is None:
-        return None
-    key = environ.get(settings.api_key_env, "").strip()
-    if not key:
-        raise SettingsError(
-            f"api_key_env names {settings.api_key_env}, which is unset or empty",
-            field="api_key_env",
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise SettingsError(
-            f"api_key_env names {settings.api_key_env}, which holds characters that no HTTP header "
-            "can carry",
-            field="api_key_env",
-        )
-    return key
 
 
 class MissingExtraError(SettingsError):
@@ -78,17 +55,13 @@ def _lancedb(settings: RetrieverSettings, encoder: Encoder) -> Retriever:
 
 
 def _qdrant(settings: RetrieverSettings, encoder: Encoder, api_key: str | None) -> Retriever:
-    from router.retrieval.qdrant_connection import connect_qdrant
+    from router.retrieval.qdrant_connection import qdrant_connector
     from router.retrieval.qdrant_retriever import QdrantRetriever
 
-    connect = partial(
-        connect_qdrant,
-        url=settings.url,
-        path=settings.path,
-        api_key=api_key,
-        timeout_s=settings.timeout_s,
-    )
-    where = settings.url or settings.path or ""
     return QdrantRetriever(
-        connect, settings.collection, encoder, where=where, timeout_s=settings.timeout_s
+        qdrant_connector(settings, api_key, timeout_s=settings.timeout_s),
+        settings.collection,
+        encoder,
+        where=settings.url or settings.path or "",
+        timeout_s=settings.timeout_s,
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from router.embedded_store import EmbeddedStore, EmbeddedStoreError, StoreInUseError
+from router.embedded_store import EmbeddedStore
+from router.errors import EmbeddedStoreError, StoreInUseError
 from tests.stores import wait_until
 
 
