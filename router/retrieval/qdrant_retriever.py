@@ -111,7 +111,7 @@ def retrieval_error(error: Exception, where: str) -> RetrievalError:
         return RetrievalError(f"{where} answered with status {error.status_code}")
     if isinstance(error, ApiException):
         return RetrievalError(f"{where} can't be reached")
-    return RetrievalError(f"{where} can't be searched: {str(error)[:200]}")
+    return RetrievalError(f"{where} can't be searched ({type(error).__name__})")
 
 
 def _query(search: Search, vector: NDArray[np.float32] | None) -> dict[str, Any] | None:
