@@ -20,6 +20,12 @@ class DecisionMade(msgspec.Struct, frozen=True, tag="DecisionMade", tag_field="t
     `probabilities` and each list in `expected` are aligned with `arms`; an arm that was masked has
     probability 0 and is absent from `eligible`. `features` is the float16 little-endian vector that
     the policy saw, laid out as `feature_version` says. `at` is seconds since the epoch, UTC.
+
+    `attributes` are those of the request's that configuration allows to be logged. `audit` marks a
+    randomly chosen decision whose outcome is asked for. `out_of_distribution` says that the policy
+    knows no query like this one. While a candidate is in shadow or canary, `candidate` is its
+    version, `candidate_probabilities` what it would have drawn with, and `candidate_share` its part
+    of the mixture: probabilities = (1 − share) · incumbent's + share · candidate's.
     """
 
     decision_id: str
@@ -43,6 +49,12 @@ class DecisionMade(msgspec.Struct, frozen=True, tag="DecisionMade", tag_field="t
     feature_version: str = ""
     rules: list[str] = []
     fallback: str | None = None
+    attributes: dict[str, str | bool | float] = {}
+    audit: bool = False
+    out_of_distribution: bool = False
+    candidate: str = ""
+    candidate_probabilities: list[float] = []
+    candidate_share: float = 0.0
     schema: int = 1
 
 

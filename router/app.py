@@ -79,7 +79,12 @@ def create_app(
     keys = Keys(settings.auth, environ)
     encoder = encoder or load_encoder(settings.encoder)
     featurizer = Featurizer(encoder)
-    decider = Decider(settings, featurizer, text=settings.log.text)
+    decider = Decider(
+        settings,
+        featurizer,
+        text=settings.log.text,
+        logged_attributes=settings.log.attributes,
+    )
     metrics = Metrics()
     log = EventLog(store, Spool(data / "spool"), capacity=settings.log.queue_size)
     replica = f"{socket.gethostname()}-{os.getpid()}"

@@ -48,6 +48,7 @@ class Decider:
         featurizer: Featurizer,
         *,
         text: TextPolicy = "full",
+        logged_attributes: Sequence[str] = (),
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
     ) -> None:
@@ -59,6 +60,7 @@ class Decider:
         self._default_objective = settings.default_objective
         self.featurizer = featurizer
         self._text = text
+        self._logged_attributes = frozenset(logged_attributes)
         self._clock = clock
         self._new_id = new_id
 
@@ -199,6 +201,11 @@ class Decider:
             feature_version=self.featurizer.version,
             rules=case.eligibility.rules,
             fallback=serving.fallback,
+            attributes={
+                name: value
+                for name, value in case.request.attributes.items()
+                if name in self._logged_attributes
+            },
         )
 
     def _response(

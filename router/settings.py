@@ -182,9 +182,10 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a query's text is logged, and how many events may wait in memory."""
+    """What of a query's text is logged, which of its attributes, and how many events may wait."""
 
     text: TextPolicy = "full"
+    attributes: list[str] = []
     queue_size: int = 10_000
 
     def __post_init__(self) -> None:

@@ -30,6 +30,11 @@ def decision(number: int, *, at: float = NOON) -> DecisionMade:
         query=f"question {number}?",
         features=bytes(range(64)),
         feature_version="test-1",
+        attributes={"audience": "regulated", "beta": True},
+        audit=True,
+        candidate="fedcba9876543210",
+        candidate_probabilities=[0.25, 0.75, 0.0],
+        candidate_share=0.1,
     )
 
 

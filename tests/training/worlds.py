@@ -79,6 +79,12 @@ def rounds_of(
         expected=np.full((n, 3, 1), np.nan),
         weights=np.ones((n, 1)),
         policy_versions=np.full(n, "incumbent", dtype=object),
+        attributes=np.array([{} for _ in rows], dtype=object),
+        audited=np.zeros(n, dtype=np.bool_),
+        out_of_distribution=np.zeros(n, dtype=np.bool_),
+        candidates=np.full(n, "", dtype=object),
+        candidate_probabilities=np.zeros((n, 3)),
+        candidate_share=np.zeros(n),
         counts=NO_COUNTS,
     )
 

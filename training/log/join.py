@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -100,6 +101,12 @@ def join_rounds(
         ),
         weights=np.column_stack([weights_by.get(metric, np.zeros(n)) for metric in metrics]),
         policy_versions=_texts(decisions["policy_version"]),
+        attributes=_attributes(decisions["attributes"]),
+        audited=_flags(decisions["audit"]),
+        out_of_distribution=_flags(decisions["out_of_distribution"]),
+        candidates=_texts(decisions["candidate"]),
+        candidate_probabilities=_candidate_probabilities(decisions, names),
+        candidate_share=np.nan_to_num(_numbers(decisions["candidate_share"].cast(pa.float64()))),
         counts=RoundCounts(
             decisions=n,
             with_feedback=_rows_with_any(values, n),
@@ -142,6 +149,32 @@ def _texts(column: Any) -> NDArray[np.object_]:
 
 def _numbers(column: Any) -> Floats:
     return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _flags(column: Any) -> Bools:
+    return np.array([bool(value) for value in column.to_pylist()], dtype=np.bool_)
+
+
+def _attributes(column: Any) -> NDArray[np.object_]:
+    """(n,) a dict each; equal ones are decoded once."""
+    decoded: dict[str, dict[str, Any]] = {"": {}}
+    rows = np.empty(len(column), dtype=object)
+    for row, text in enumerate(column.to_pylist()):
+        if (text or "") not in decoded:
+            decoded[text] = msgspec.json.decode(text, type=dict[str, Any])
+        rows[row] = decoded[text or ""]
+    return rows
+
+
+def _candidate_probabilities(decisions: Any, names: Sequence[str]) -> Floats:
+    """(n, A), 0 in rows without a candidate."""
+    lengths = decisions["candidate_probabilities"].combine_chunks().value_lengths().fill_null(0)
+    given = lengths.to_numpy(zero_copy_only=False) > 0
+    matrix = np.zeros((decisions.num_rows, len(names)))
+    if given.any():
+        with_one = decisions.filter(pa.array(given))
+        matrix[given] = _scatter(with_one, "candidate_probabilities", names)
+    return matrix
 
 
 def _arm_order(decisions: Any, arms: Sequence[str] | None) -> tuple[str, ...]:

@@ -49,6 +49,13 @@ DECISIONS = _schema(
     pa.field("feature_version", pa.string()),
     pa.field("rules", pa.list_(pa.string())),
     pa.field("fallback", pa.string()),
+    # A request's attributes are texts, numbers and flags: JSON keeps apart what a map would not.
+    pa.field("attributes", pa.string()),
+    pa.field("audit", pa.bool_()),
+    pa.field("out_of_distribution", pa.bool_()),
+    pa.field("candidate", pa.string()),
+    pa.field("candidate_probabilities", pa.list_(pa.float64())),
+    pa.field("candidate_share", pa.float64()),
     pa.field("schema", pa.int32()),
 )
 ANSWERS = _schema(
@@ -142,6 +149,8 @@ def _table(events: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.Table:
             values = [list(value.items()) for value in values]
         elif field.name in ("evidence", "retrieval"):
             values = [msgspec.to_builtins(value) for value in values]
+        elif field.name == "attributes":
+            values = [msgspec.json.encode(value).decode() if value else None for value in values]
         columns[field.name] = pa.array(values, type=field.type)
     return pa.table(columns, schema=schema)
 

@@ -137,6 +137,7 @@ def replay(
                 query_hash=hashes[row],
                 features=packed[row],
                 feature_version=features.version,
+                attributes={"dataset": table.datasets[row]} if table.datasets[row] else {},
             ),
             [
                 FeedbackGiven(

@@ -37,7 +37,9 @@ class LoggedRounds:
     (n, A), 0 for masked arms; eligible (n, A); values (n, M) reported metrics, NaN where not;
     expected (n, A, M) what the serving policy expected, NaN where it said nothing; weights (n, M)
     each request's objective; groups (n,) the same number for near-duplicate queries; at (n,)
-    seconds since the epoch.
+    seconds since the epoch; attributes (n,) a dict each; audited (n,) whether the outcome was asked
+    for at random; out_of_distribution (n,). While a candidate is in shadow or canary: candidates
+    (n,) its version, empty else; candidate_probabilities (n, A) and candidate_share (n,).
     """
 
     decision_ids: NDArray[np.object_]
@@ -57,6 +59,12 @@ class LoggedRounds:
     expected: Floats
     weights: Floats
     policy_versions: NDArray[np.object_]
+    attributes: NDArray[np.object_]
+    audited: Bools
+    out_of_distribution: Bools
+    candidates: NDArray[np.object_]
+    candidate_probabilities: Floats
+    candidate_share: Floats
     counts: RoundCounts
 
     def __len__(self) -> int:

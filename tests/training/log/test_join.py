@@ -99,9 +99,13 @@ def test_arms_that_came_later_widen_the_arm_axis(tmp_path: Path) -> None:
         arm="new",
         propensity=0.5,
         expected={"quality": [0.1, 0.2]},
+        candidate_probabilities=[],
     )
     rounds = join_rounds(log_of(tmp_path, [decision(1), wider]), source=SOURCE)
     assert rounds.arms == ("finetuned", "retrieve", "hybrid", "new")
+    assert rounds.candidate_probabilities.tolist() == [[0.25, 0.75, 0.0, 0.0], [0.0] * 4]
+    assert rounds.attributes[0] == {"audience": "regulated", "beta": True}
+    assert rounds.audited.tolist() == [True, True]
     assert rounds.probabilities[1].tolist() == [0.0, 0.5, 0.0, 0.5]
     assert rounds.action.tolist() == [0, 3]
     np.testing.assert_array_equal(rounds.expected[1, :, 0], [np.nan, 0.1, np.nan, 0.2])

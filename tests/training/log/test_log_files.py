@@ -37,6 +37,8 @@ def test_every_field_of_an_event_comes_back(tmp_path: Path) -> None:
             for name in ("evidence", "retrieval")
             if name in stored
         }
+        if stored.get("attributes"):
+            stored["attributes"] = msgspec.json.decode(stored["attributes"])
         assert stored == msgspec.structs.asdict(event) | nested
 
 
