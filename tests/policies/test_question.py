@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies import question
 from policies.question import QUESTION_FEATURES, question_features
 
 
@@ -44,3 +45,30 @@ def test_a_long_prompt_is_read_at_both_ends_in_bounded_time() -> None:
     prompt = "Rewrite this. " + "A a" * 10_000 + " What is 3 + 4?"
     assert feature(prompt, "style") > 0.0
     assert feature(prompt, "arithmetic") == 1.0
+
+
+_WORDS = st.sampled_from(
+    "what is this week as of up-to-date scores SCORE's ſcore latest Cİte paper whose of the man that "
+    "was 12 + 7 ٣ plus computer square root percent of in the voice of one sentence ``` def f( SELECT "
+    "a FROM b ; } </a as a list \u212aelvin stoc\u212a how much is compare versus 1998 é news2 _news "
+    "price's caf\u00e9news".split(" ")
+)
+
+
+@given(st.lists(st.tuples(_WORDS, st.sampled_from([" ", "-", ". ", "\n", ""])), max_size=12))
+def test_looking_for_first_words_first_misses_nothing(pieces: list[tuple[str, str]]) -> None:
+    text = "".join(word + gap for word, gap in pieces)
+    for name, family in (
+        ("time_sensitive", question._TIME_SENSITIVE),
+        ("style", question._STYLE),
+        ("asks_sources", question._SOURCES),
+        ("comparison", question._COMPARISON),
+        ("bridge", question._BRIDGE),
+    ):
+        assert feature(text, name) == min(len(family.findall(text)) / 2, 1.0)
+    for name, pattern in (
+        ("arithmetic", question._ARITHMETIC),
+        ("code", question._CODE),
+        ("year", question._YEAR),
+    ):
+        assert feature(text, name) == float(pattern.search(text) is not None)
