@@ -47,35 +47,41 @@ _BRIDGE = re.compile(
     re.IGNORECASE,
 )
 _CODE = re.compile(r"```|\bdef \w+\(|\bSELECT\b.+\bFROM\b|[{};]\s*$|</\w+>", re.MULTILINE)
+
+
+def _set_of(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # A family of words is looked for only where its first word stands: sets are ten times cheaper than
 # alternations of thirty words, and a query mostly has none of them.
 _LETTERS = re.compile(r"[a-z]+")
 _ASCII_DIGITS = re.compile(r"[0-9]")
 # The letters that patterns that ignore case take for ASCII ones.
 _LIKE_ASCII = str.maketrans({"İ": "i", "ı": "i", "ſ": "s", "\u212a": "k"})
-_TIME_CUES = frozenset(
-    "today tonight yesterday tomorrow current currently latest newest recent recently now this last "
-    "as up still upcoming breaking price stock weather score news version release deadline "
-    "status".split()
+_TIME_CUES = _set_of(
+    "today tonight yesterday tomorrow current currently latest newest recent recently now this "
+    "last as up still upcoming breaking price stock weather score news version release deadline "
+    "status"
 )
-_STYLE_CUES = frozenset(
+_STYLE_CUES = _set_of(
     "write rewrite rephrase draft compose summarise summarize translate shorten proofread polish "
     "tone style format formal informal friendly polite bullet bullets json yaml markdown table "
-    "email letter slogan poem in as one".split()
+    "email letter slogan poem in as one"
 )
-_SOURCE_CUES = frozenset(
+_SOURCE_CUES = _set_of(
     "source sources cite citation reference according policy contract clause section regulation "
-    "manual documentation docs handbook report paper study".split()
+    "manual documentation docs handbook report paper study"
 )
 # Parts of words too: its pattern finds "compute" in "computer".
 _ARITHMETIC_CUES = ("calculate", "compute", "square", "percent", "much is")
-_COMPARISON_CUES = frozenset(
+_COMPARISON_CUES = _set_of(
     "compare versus vs difference older younger taller larger smaller better earlier later more "
-    "less fewer same both between".split()
+    "less fewer same both between"
 )
-_BRIDGE_CUES = frozenset(
+_BRIDGE_CUES = _set_of(
     "whose that who which father mother wife husband spouse director performer composer author "
-    "founder".split()
+    "founder"
 )
 _CODE_CUES = re.compile(r"[`{};]|</|def |SELECT")
 _OPENINGS = ("who", "what", "when", "where", "which", "how", "why")

@@ -47,12 +47,11 @@ def test_a_long_prompt_is_read_at_both_ends_in_bounded_time() -> None:
     assert feature(prompt, "arithmetic") == 1.0
 
 
-_WORDS = st.sampled_from(
-    "what is this week as of up-to-date scores SCORE's ſcore latest Cİte paper whose of the man that "
-    "was 12 + 7 ٣ plus computer square root percent of in the voice of one sentence ``` def f( SELECT "
-    "a FROM b ; } </a as a list \u212aelvin stoc\u212a how much is compare versus 1998 é news2 _news "
-    "price's caf\u00e9news".split(" ")
-)
+_AWKWARD = """what is this week as of up-to-date scores SCORE's ſcore latest Cİte paper whose of the
+man that was 12 + 7 ٣ plus computer square root percent of in the voice of one sentence ``` def f(
+SELECT a FROM b ; } </a as a list \u212aelvin stoc\u212a how much is compare versus 1998 é news2
+_news price's caf\u00e9news"""
+_WORDS = st.sampled_from(_AWKWARD.split())
 
 
 @given(st.lists(st.tuples(_WORDS, st.sampled_from([" ", "-", ". ", "\n", ""])), max_size=12))
