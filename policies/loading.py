@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from policies.artifact import Artifact
+from policies.blend_policy import BlendPolicy
 from policies.errors import ArtifactError
 from policies.linear_policy import LinearPolicy
 from policies.policy import Policy
@@ -14,6 +15,7 @@ from policies.rule_policy import RulePolicy
 MOST = 64
 
 _KINDS: Mapping[str, Callable[[Artifact], Policy]] = {
+    BlendPolicy.kind: BlendPolicy.from_artifact,
     LinearPolicy.kind: LinearPolicy.from_artifact,
     RulePolicy.kind: RulePolicy.from_artifact,
 }

@@ -15,7 +15,7 @@ from training.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from policies.linear_policy import LinearPolicy
+    from policies.policy import Policy
     from policies.settings import PolicySettings
     from training.tables.warm_start import WarmStart
 
@@ -105,11 +105,11 @@ def _outcomes(
     return warm_start_of(table, features)
 
 
-def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "LinearPolicy":
-    from training.fit.trained_policy import train_on_outcomes
+def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "Policy":
+    from training.fit.trained_policy import OUTCOME_STEPS, train_on_outcomes
     from training.progress import progress
 
-    with progress("fitting reward models", total=len(warm.metrics)) as advance:
+    with progress("fitting reward models", total=OUTCOME_STEPS) as advance:
         return train_on_outcomes(warm, seed=seed, source=source, advance=advance)
 
 
@@ -120,7 +120,7 @@ def _from_logs(
     weights: dict[str, float] | None,
     seed: int,
     source: dict[str, object],
-) -> "LinearPolicy":
+) -> "Policy":
     from training.errors import InputError
     from training.fit.log_fit import STEPS
     from training.fit.trained_policy import log_hash, train_on_rounds
@@ -164,7 +164,7 @@ def _from_logs(
         )
 
 
-def _report(policy: "LinearPolicy", to: Path, as_json: bool) -> None:
+def _report(policy: "Policy", to: Path, as_json: bool) -> None:
     import msgspec
 
     from training.progress import note

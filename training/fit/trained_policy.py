@@ -9,15 +9,18 @@ import msgspec
 import numpy as np
 
 from policies.artifact import Manifest
+from policies.blend_policy import BlendPolicy
 from policies.linear_policy import LinearPolicy
 from training.errors import EmptyLogError
+from training.fit.bases import GAMMA, LANDMARKS
 from training.fit.candidates import ALPHAS, MIN_ARM_ROWS
-from training.fit.feature_scale import QUESTION_SHARE, fit_scale
+from training.fit.feature_scale import QUESTION_SHARE
 from training.fit.folds import group_numbers, grouped_folds
 from training.fit.heads import linear_policy
 from training.fit.log_evidence import FOLDS, WarmRows
 from training.fit.log_fit import DEFAULT, LogFit, fit_from_rounds
-from training.fit.reward_models import ALPHA_GRID, C_GRID, FittedHeads, fit_heads
+from training.fit.members import PENALTIES
+from training.fit.reward_models import fit_rewards
 from training.judge.gate import MIN_EFFECTIVE
 from training.log.rounds import Floats, LoggedRounds
 from training.tables.warm_start import WarmStart, aligned_values
@@ -28,6 +31,8 @@ DEFAULT_HOLDOUT = 0.3
 MIN_ROWS = 50
 # Folds are made of distinct queries.
 MIN_QUERIES = 20
+# Calls of `advance` while training on outcomes.
+OUTCOME_STEPS = FOLDS + 1
 
 
 def train_on_outcomes(
@@ -36,14 +41,14 @@ def train_on_outcomes(
     seed: int,
     source: Mapping[str, Any],
     advance: Callable[[int], None] = lambda _: None,
-) -> LinearPolicy:
+) -> BlendPolicy:
     """A policy from full-information rows.
 
     Args:
         rows: features and every arm's outcome.
-        seed: of the folds.
+        seed: of the folds, the landmarks and the networks.
         source: for the manifest: files, split and the like.
-        advance: told of each metric fitted.
+        advance: told of steps done, of OUTCOME_STEPS.
 
     Raises:
         EmptyLogError: there are fewer than MIN_ROWS rows.
@@ -51,13 +56,13 @@ def train_on_outcomes(
     n = len(rows.values)
     if n < MIN_ROWS:
         raise EmptyLogError(f"{n} rows are too few to train on; give at least {MIN_ROWS}")
-    scale = fit_scale(rows.features)
     folds = grouped_folds(group_numbers(rows.query_hashes), FOLDS, seed)
-    scaled = scale.apply(rows.features)
-    fitted = fit_heads(scaled, rows.values, folds, rows.arms, rows.metrics, advance=advance)
+    fitted = fit_rewards(
+        rows.features, rows.values, folds, rows.metrics, seed=seed, advance=advance
+    )
     manifest = Manifest(
-        kind=LinearPolicy.kind,
-        name="full-information heads",
+        kind=BlendPolicy.kind,
+        name="reward models",
         arms=list(rows.arms),
         metrics=list(rows.metrics),
         feature_version=rows.feature_version,
@@ -68,20 +73,14 @@ def train_on_outcomes(
             "question_share": QUESTION_SHARE,
             "folds": FOLDS,
             "seed": seed,
-            "c_grid": list(C_GRID),
-            "alpha_grid": list(ALPHA_GRID),
-            "regularisation": _regularisation(fitted),
+            "landmarks": LANDMARKS,
+            "landmark_width": GAMMA,
+            "penalties": {family: list(grid) for family, grid in PENALTIES.items()},
+            "recipes": msgspec.to_builtins(fitted.recipes),
         },
-        evaluation={"cross_fitted": [score._asdict() for score in fitted.scores]},
+        evaluation={"cross_fitted": msgspec.to_builtins(fitted.scores)},
     )
-    return linear_policy(fitted.heads, scale, manifest)
-
-
-def _regularisation(fitted: FittedHeads) -> dict[str, dict[str, float | None]]:
-    settings: dict[str, dict[str, float | None]] = {}
-    for score in fitted.scores:
-        settings.setdefault(score.arm, {})[score.metric] = score.regularisation
-    return settings
+    return BlendPolicy(manifest, fitted.model)
 
 
 def holdout_of(rounds: int) -> float:

@@ -1,15 +1,17 @@
 """What training found, as a table for people."""
 
+from typing import Any
+
 from rich.table import Table
 
 from policies.artifact import Manifest
 
 
 def training_table(manifest: Manifest) -> Table:
-    """The candidates of a policy learned from logs, or the heads of one learned from outcomes."""
+    """The candidates of a policy learned from logs, or the models of one learned from outcomes."""
     if "candidates" in manifest.evaluation:
         return _candidates(manifest)
-    return _heads(manifest)
+    return _rewards(manifest)
 
 
 def _candidates(manifest: Manifest) -> Table:
@@ -38,18 +40,18 @@ def _candidates(manifest: Manifest) -> Table:
     return table
 
 
-def _heads(manifest: Manifest) -> Table:
-    table = Table(title="Reward models: loss out of fold, lower is better")
-    for column in ("arm", "metric", "rows", "model", "arm's mean", "regularisation"):
-        table.add_column(column, justify="left" if column in ("arm", "metric") else "right")
+def _rewards(manifest: Manifest) -> Table:
+    table = Table(title="Reward models: mean squared error out of fold, lower is better")
+    table.add_column("metric")
+    by_metric: dict[str, dict[str, dict[str, Any]]] = {}
     for score in manifest.evaluation.get("cross_fitted", ()):
-        kept = score["regularisation"]
-        table.add_row(
-            score["arm"],
-            score["metric"],
-            f"{score['rows']:,}",
-            f"{score['loss']:.4f}",
-            f"{score['mean_loss']:.4f}",
-            "the mean is kept" if kept is None else f"{kept:g}",
-        )
+        by_metric.setdefault(score["metric"], {})[score["recipe"]] = score
+    for recipe in next(iter(by_metric.values()), {}):
+        table.add_column(recipe, justify="right")
+    for metric, scores in by_metric.items():
+        cells = [
+            f"[bold]{score['loss']:.4f}[/bold]" if score["chosen"] else f"{score['loss']:.4f}"
+            for score in scores.values()
+        ]
+        table.add_row(metric, *cells)
     return table

@@ -9,14 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.artifact import Manifest
 from policies.policy import Policy
+from policies.query import query_hash
 from training.errors import TrainingError
-from training.fit.feature_scale import fit_scale
-from training.fit.reward_models import Regularisation, refit_heads
+from training.fit.blend import Recipe
+from training.fit.folds import group_numbers, grouped_folds
+from training.fit.log_evidence import FOLDS
+from training.fit.reward_models import fit_rewards, refit_rewards
 from training.judge.outcome_report import (
     Choices,
     LeftOut,
@@ -27,9 +31,6 @@ from training.judge.outcome_report import (
 )
 from training.tables.outcomes import Floats, OutcomeTable, read_outcomes
 from training.tables.query_features import QueryFeatures, query_features
-
-# For policies that weren't trained on outcomes: what full-information training chooses here.
-_DEFAULT_C, _DEFAULT_ALPHA = 0.3, 30.0
 
 
 class TrainingRows(NamedTuple):
@@ -73,7 +74,8 @@ def leave_one_dataset_out(
     evaluated = np.array(table.datasets, dtype=object)
     if len(datasets) < 2:
         return []
-    settings = policy.artifact().manifest.estimator.get("regularisation", {})
+    manifest = policy.artifact().manifest
+    recipes = _recipes(manifest, rows)
     columns = [policy.arms.index(arm) for arm in table.arms]
     left = []
     for dataset in datasets:
@@ -81,7 +83,9 @@ def leave_one_dataset_out(
         if not elsewhere.any():
             continue
         mine = table.rows(here)
-        expected = _refitted(rows, elsewhere, settings, features.matrix[here], table.arms)
+        expected = _refitted(
+            rows, elsewhere, recipes, _seed(manifest), features.matrix[here], table.arms
+        )
         pooled = policy.expected(features.matrix[here])[:, columns]
         for weights in objectives:
             choices = choose_greedily(mine, expected, rows.table.metrics, weights)
@@ -94,23 +98,34 @@ def leave_one_dataset_out(
 def _refitted(
     rows: TrainingRows,
     keep: NDArray[np.bool_],
-    settings: Mapping[str, Mapping[str, float | None]],
+    recipes: Mapping[str, Recipe],
+    seed: int,
     features: NDArray[np.float32],
     arms: Sequence[str],
 ) -> Floats:
-    """(n, A, M) expectations for features, in the order of `arms`, of heads fitted on kept rows."""
+    """(n, A, M) expectations, in the order of `arms`, by models fitted on the kept rows."""
     table = rows.table
-    regularisation = Regularisation(settings, _DEFAULT_C, _DEFAULT_ALPHA)
-    scale = fit_scale(rows.features[keep])
-    heads = refit_heads(
-        scale.apply(rows.features[keep]),
-        table.values[keep],
-        table.arms,
-        table.metrics,
-        regularisation,
+    model = refit_rewards(
+        rows.features[keep], table.values[keep], table.metrics, recipes, seed=seed
     )
-    expected = heads.expected(scale.apply(features))
-    return np.asarray(expected[:, [table.arms.index(arm) for arm in arms]])
+    return np.asarray(model.expected(features)[:, [table.arms.index(arm) for arm in arms]])
+
+
+def _recipes(manifest: Manifest, rows: TrainingRows) -> dict[str, Recipe]:
+    """The policy's own recipes; without them, what training on these rows would choose."""
+    estimator = manifest.estimator
+    if "recipes" in estimator:
+        return msgspec.convert(estimator["recipes"], dict[str, Recipe])
+    folds = grouped_folds(
+        group_numbers([query_hash(query) for query in rows.table.queries]), FOLDS, _seed(manifest)
+    )
+    return fit_rewards(
+        rows.features, rows.table.values, folds, rows.table.metrics, seed=_seed(manifest)
+    ).recipes
+
+
+def _seed(manifest: Manifest) -> int:
+    return int(manifest.estimator.get("seed", 0))
 
 
 def _entry(

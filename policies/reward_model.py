@@ -1,0 +1,168 @@
+"""A reward model's numbers: what each arm's metrics are expected to be, from a query's features.
+
+A sum of blocks, each a fixed map of the features with one linear head per arm and metric:
+
+- linear: the features themselves.
+- landmarks: exp(−γ·‖z − l‖²), how like the query is to each of a few landmark queries l, with z the
+  scaled features (radial basis functions on landmarks: Williams and Seeger 2001, "Using the Nyström
+  method to speed up kernel machines").
+- hidden: max(0, z·W + b), the hidden layer of small neural networks.
+
+Metrics that lie in 0..1 are clipped to it. Shapes: d features, A arms, M metrics, m landmarks, h
+hidden units; heads are (A, M, block's width).
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.errors import ArtifactError
+from policies.policy import Floats
+
+Singles = NDArray[np.float32]
+
+
+class Scaling(NamedTuple):
+    """z = (features − shift) · scale, both (d,)."""
+
+    shift: Singles
+    scale: Singles
+
+    def apply(self, features: Singles) -> Singles:
+        """(n, d) scaled features."""
+        return (features - self.shift) * self.scale
+
+
+class Landmarks(NamedTuple):
+    """points (m, d) on scaled features, and γ."""
+
+    points: Singles
+    gamma: float
+
+    def similarities(self, scaled: Singles) -> Singles:
+        """(n, m), each within 0..1."""
+        square = np.einsum("nd,nd->n", scaled, scaled)[:, None]
+        own = np.einsum("md,md->m", self.points, self.points)
+        cross = scaled @ self.points.T
+        # Rounding can make a distance slightly negative, where the point is a landmark itself.
+        distance = np.maximum(square + own - 2.0 * cross, 0.0)
+        return np.asarray(np.exp(np.float32(-self.gamma) * distance))
+
+
+class HiddenLayer(NamedTuple):
+    """weights (d, h) on scaled features, bias (h,)."""
+
+    weights: Singles
+    bias: Singles
+
+    def activations(self, scaled: Singles) -> Singles:
+        """(n, h), none negative."""
+        return np.asarray(np.maximum(scaled @ self.weights + self.bias, np.float32(0.0)))
+
+
+class RewardModel(NamedTuple):
+    """The blocks and their heads; a block that isn't used is None.
+
+    `intercepts` is (A, M) and `bounded` (M,) says which metrics lie in 0..1.
+    """
+
+    scaling: Scaling
+    intercepts: Floats
+    bounded: NDArray[np.bool_]
+    linear: Singles
+    landmarks: Landmarks | None = None
+    landmark_heads: Singles | None = None
+    hidden: HiddenLayer | None = None
+    hidden_heads: Singles | None = None
+
+    def expected(self, features: Singles) -> Floats:
+        """(n, A, M) expected metrics for features (n, d)."""
+        scaled = self.scaling.apply(features)
+        scores = scaled @ _flat(self.linear)
+        if self.landmarks is not None and self.landmark_heads is not None:
+            scores += self.landmarks.similarities(scaled) @ _flat(self.landmark_heads)
+        if self.hidden is not None and self.hidden_heads is not None:
+            scores += self.hidden.activations(scaled) @ _flat(self.hidden_heads)
+        expected = scores.reshape(-1, *self.intercepts.shape) + self.intercepts
+        return np.where(self.bounded, expected.clip(0.0, 1.0), expected)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """As an artifact holds it."""
+        tensors: dict[str, NDArray[Any]] = {
+            "shift": self.scaling.shift,
+            "scale": self.scaling.scale,
+            "intercepts": self.intercepts,
+            "bounded": self.bounded.astype(np.uint8),
+            "linear": self.linear,
+        }
+        if self.landmarks is not None and self.landmark_heads is not None:
+            tensors["landmarks"] = self.landmarks.points
+            tensors["landmark_gamma"] = np.array([self.landmarks.gamma])
+            tensors["landmark_heads"] = self.landmark_heads
+        if self.hidden is not None and self.hidden_heads is not None:
+            tensors["hidden_weights"] = self.hidden.weights
+            tensors["hidden_bias"] = self.hidden.bias
+            tensors["hidden_heads"] = self.hidden_heads
+        return tensors
+
+
+def _flat(heads: Singles) -> Singles:
+    """(width, A·M): one matrix product serves every head."""
+    return heads.reshape(-1, heads.shape[-1]).T
+
+
+def read_reward_model(tensors: Mapping[str, NDArray[Any]], arms: int, metrics: int) -> RewardModel:
+    """The model in an artifact's tensors.
+
+    Raises:
+        ArtifactError: a tensor is missing, has another shape, or holds a number that isn't finite.
+    """
+    d = len(_tensor(tensors, "shift", (None,)))
+    heads = (arms, metrics)
+    model = RewardModel(
+        scaling=Scaling(_tensor(tensors, "shift", (d,)), _tensor(tensors, "scale", (d,))),
+        intercepts=_tensor(tensors, "intercepts", heads, np.float64),
+        bounded=_tensor(tensors, "bounded", (metrics,), np.uint8).astype(np.bool_),
+        linear=_tensor(tensors, "linear", (*heads, d)),
+    )
+    if "landmarks" in tensors:
+        points = _tensor(tensors, "landmarks", (None, d))
+        gamma = float(_tensor(tensors, "landmark_gamma", (1,), np.float64)[0])
+        model = model._replace(
+            landmarks=Landmarks(points, gamma),
+            landmark_heads=_tensor(tensors, "landmark_heads", (*heads, len(points))),
+        )
+    if "hidden_weights" in tensors:
+        weights = _tensor(tensors, "hidden_weights", (d, None))
+        width = weights.shape[1]
+        model = model._replace(
+            hidden=HiddenLayer(weights, _tensor(tensors, "hidden_bias", (width,))),
+            hidden_heads=_tensor(tensors, "hidden_heads", (*heads, width)),
+        )
+    return model
+
+
+def _tensor(
+    tensors: Mapping[str, NDArray[Any]],
+    name: str,
+    shape: tuple[int | None, ...],
+    kind: type[np.generic] = np.float32,
+) -> NDArray[Any]:
+    """One tensor, of this shape (None: any length) and type."""
+    if name not in tensors:
+        raise ArtifactError(f"the policy has no tensor {name!r}", field="tensors")
+    tensor = tensors[name]
+    fits = tensor.ndim == len(shape) and all(
+        wanted in (None, length) for wanted, length in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits or tensor.dtype != kind:
+        raise ArtifactError(
+            f"tensor {name!r} is {tensor.dtype} of shape {tensor.shape}, not {np.dtype(kind)} of "
+            f"{shape}",
+            field="tensors",
+        )
+    if not np.isfinite(tensor).all():
+        raise ArtifactError(f"tensor {name!r} holds numbers that aren't finite", field="tensors")
+    return tensor
