@@ -45,7 +45,7 @@ def test_it_is_the_sum_of_its_blocks_clipped_where_bounded() -> None:
 def test_a_query_that_is_a_landmark_is_like_itself() -> None:
     points = np.random.default_rng(2).normal(size=(50, 30)).astype(np.float32)
     similar = Landmarks(points, 1.0).similarities(points)
-    np.testing.assert_allclose(np.diag(similar), 1.0, atol=1e-5)
+    np.testing.assert_allclose(np.diag(similar), 1.0, atol=1e-4)
     assert (similar <= 1.0).all()
 
 

@@ -21,7 +21,7 @@ def world(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_comes_near_the_truth(family: str) -> None:
-    """Arms' means are off by 0.13 on average in this world."""
+    """Arms' means are off by 0.087 on average in this world."""
     features, values, rates = world(2_000)
     fresh = features_of(500, np.random.default_rng(9))
     errors = [
@@ -29,7 +29,7 @@ def test_every_family_comes_near_the_truth(family: str) -> None:
         for member in fit_members(features, values, seed=0, families=[family])
     ]
     assert min(errors) < 0.05
-    assert np.abs(rates.mean(axis=0) - success_rates(fresh)).mean() > 0.1
+    assert np.abs(rates.mean(axis=0) - success_rates(fresh)).mean() > 0.08
 
 
 def test_the_linear_family_is_ridge_regression() -> None:
