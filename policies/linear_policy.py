@@ -32,6 +32,7 @@ class LinearPolicy(StoredPolicy):
         coefficients: NDArray[np.float32],
         intercepts: NDArray[np.float64],
         links: NDArray[np.int8],
+        *,
         offsets: TenantOffsets | None = None,
     ) -> None:
         """Store the heads.
@@ -92,7 +93,7 @@ class LinearPolicy(StoredPolicy):
         except KeyError as error:
             raise ArtifactError(f"policy {artifact.version} has no tensor {error}") from error
         offsets = TenantOffsets.of_artifact(artifact)
-        return cls(artifact.manifest, coefficients, intercepts, links, offsets)
+        return cls(artifact.manifest, coefficients, intercepts, links, offsets=offsets)
 
     def expected(
         self, features: NDArray[np.float32], tenants: Sequence[str] | None = None

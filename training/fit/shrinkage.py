@@ -35,11 +35,8 @@ def fit_spread(effects: Floats, variances: Floats) -> Spread:
     known = np.isfinite(variances)
     if int(known.any(axis=1).sum()) < 2:
         return Spread(0.0, 0.0)
-    scale = float(np.sqrt((effects[known] ** 2).mean()))
-    grid = _GRID * scale
-    likelihood = np.array(
-        [[_log_likelihood(effects, variances, Spread(c, d)) for d in grid] for c in grid]
-    )
+    grid = _GRID * float(np.sqrt((effects[known] ** 2).mean()))
+    likelihood = _log_likelihoods(effects, variances, grid)
     if not _distinguishable(likelihood.max(), likelihood[:, 0].max()):
         likelihood = likelihood[:, :1]
     if not _distinguishable(likelihood.max(), likelihood[0].max()):
@@ -55,22 +52,27 @@ def _distinguishable(free: float, without: float) -> bool:
 
 def shrunk(effects: Floats, variances: Floats, spread: Spread) -> Floats:
     """(T, A) the effects' posterior means; an effect that isn't known gets its tenant's common."""
-    precision, pull = _common(variances, spread)
-    common = (spread.common**2 * (precision * effects).sum(axis=1) * pull)[:, None]
+    precision = 1.0 / (spread.by_arm**2 + variances)
+    pull = spread.common**2 / (1.0 + spread.common**2 * precision.sum(axis=1))
+    common = (pull * (precision * effects).sum(axis=1))[:, None]
     return np.asarray(common + spread.by_arm**2 * precision * (effects - common))
 
 
-def _common(variances: Floats, spread: Spread) -> tuple[Floats, Floats]:
-    """(T, A) 1 / (τ_d² + s²), and (T,) 1 / (1 + τ_c² Σ of them), by Sherman and Morrison (1950)."""
-    precision = 1.0 / (spread.by_arm**2 + variances)
-    return precision, 1.0 / (1.0 + spread.common**2 * precision.sum(axis=1))
+def _log_likelihoods(effects: Floats, variances: Floats, grid: Floats) -> Floats:
+    """(G, G) of the effects by τ_c and τ_d from a grid (G,), but for a constant.
 
-
-def _log_likelihood(effects: Floats, variances: Floats, spread: Spread) -> float:
-    """Of the effects under this spread, but for a constant."""
-    precision, pull = _common(variances, spread)
-    known = precision > 0.0
-    logarithms = np.log(precision, where=known, out=np.zeros_like(precision)).sum(axis=1)
-    explained = spread.common**2 * pull * (precision * effects).sum(axis=1) ** 2
-    squares = (precision * effects**2).sum(axis=1) - explained
-    return float(0.5 * (logarithms + np.log(pull) - squares).sum())
+    A tenant's effects have the covariance diag(τ_d² + s²) + τ_c², whose determinant and inverse are
+    those of Sherman and Morrison (1950).
+    """
+    precision = 1.0 / (grid[:, None, None] ** 2 + variances)  # (τ_d, T, A)
+    known = np.broadcast_to(np.isfinite(variances), precision.shape)
+    logarithms = np.log(precision, where=known, out=np.zeros_like(precision)).sum(axis=2)
+    total, weighted = precision.sum(axis=2), (precision * effects).sum(axis=2)
+    squares = (precision * effects**2).sum(axis=2)
+    return np.array(
+        [
+            0.5 * (logarithms - np.log1p(c**2 * total) - squares).sum(axis=1)
+            + 0.5 * (c**2 * weighted**2 / (1.0 + c**2 * total)).sum(axis=1)
+            for c in grid
+        ]
+    )
