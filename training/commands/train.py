@@ -189,10 +189,12 @@ def _report(policy: "LinearPolicy", to: Path, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from training.fit.training_table import training_table
+    from training.fit.training_table import tenants_line, training_table
 
     console = Console()
     console.print(training_table(manifest))
+    if line := tenants_line(manifest):
+        console.print(line)
     console.print(
         f"policy {manifest.version} ({manifest.name}) in {to}: "
         f"{manifest.training['rows']:,} rows, arms {', '.join(manifest.arms)}, "
