@@ -18,6 +18,8 @@ MIN_DRAWS = 20
 # Log-odds further than this from the heads' are never asked for.
 _WIDEST = 4.0
 _HALVINGS = 24
+# A metric that an arm determines leaves residuals of this size, relative to it: nothing to learn.
+_ROUNDING = 1e-9
 
 
 class TenantRows(NamedTuple):
@@ -106,7 +108,7 @@ def _effect(
     least = pooled * _sums(rows.tenants, inverse**2, count)
     draws = _sums(rows.tenants[drawn], None, count)
     variance = np.maximum(own, least) / total**2 / slope**2
-    known = (draws >= MIN_DRAWS) & (variance > 0.0)
+    known = (draws >= MIN_DRAWS) & (variance > (_ROUNDING * np.abs(gamma).max(initial=0.0)) ** 2)
     return np.where(known, estimate, 0.0), np.where(known, variance, np.inf)
 
 

@@ -60,6 +60,12 @@ def test_an_arm_with_too_few_draws_has_no_estimate() -> None:
     assert np.isfinite(effects.variance[:, 0]).all()
 
 
+def test_rounding_errors_are_no_effects() -> None:
+    rows = rows_of(0)
+    exact = rows._replace(gamma=rows.scores + np.where(rows.inverse > 0.0, 1e-13, 0.0))
+    assert np.isinf(tenant_effects(exact, 2).variance).all()
+
+
 def test_rows_of_nobody_count_for_nobody() -> None:
     rows = rows_of(0)
     mine = rows.tenants == 0
