@@ -101,15 +101,19 @@ class TenantOffsets:
         """
         if tenants is None or not len(self):
             return scores
-        known = {tenant: self._row.get(_digest(self._key, tenant), -1) for tenant in set(tenants)}
-        known[""] = -1
-        rows = np.array([known[tenant] for tenant in tenants], dtype=np.intp)
+        found = {tenant: self._find(tenant) for tenant in set(tenants)}
+        if len(found) == 1:  # one request, or one tenant's batch
+            row = found[tenants[0]]
+            return scores if row < 0 else scores + self._offsets[row]
+        rows = np.array([found[tenant] for tenant in tenants], dtype=np.intp)
         mine = rows >= 0
-        if not mine.any():
-            return scores
         shifted = scores.copy()
         shifted[mine] += self._offsets[rows[mine]]
         return shifted
+
+    def _find(self, tenant: str) -> int:
+        """The tenant's row, −1 where it has none."""
+        return self._row.get(_digest(self._key, tenant), -1) if tenant else -1
 
 
 def with_offsets(artifact: Artifact, offsets: TenantOffsets) -> Artifact:

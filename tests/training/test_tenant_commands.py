@@ -1,7 +1,6 @@
-"""Tenants on the command line: replayed, learned from, decided for, judged one by one."""
+"""Tenants on the command line: replayed, learned from, told of."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -59,15 +58,6 @@ def test_a_policy_that_knows_tenants_logs_what_it_expects_of_each(
     assert none[special].mean() > none[~special].mean() + 0.2
 
 
-def test_a_tenants_own_decisions_are_judged_alone(logs: Path, policy: Path) -> None:
-    whole: Any = ran("evaluate", "--policy", policy, "--logs", logs)
-    special: Any = ran("evaluate", "--policy", policy, "--logs", logs, "--tenant", "special")
-    assert 0 < special["rows"] < whole["rows"]
-    [judged] = special["objectives"]
-    assert judged["greedy"]["value"] > 0.9
-    assert judged["gate"]["rows"] == special["rows"]
-
-
 def test_training_without_tenants_is_the_same_for_all(logs: Path, tmp_path: Path) -> None:
     ran("train", "--logs", logs, "--to", tmp_path / "p", "--no-tenants")
     assert not any(name.startswith("tenant") for name in read_artifact(tmp_path / "p").tensors)
@@ -79,13 +69,6 @@ def test_training_says_in_words_what_it_learned_of_tenants(logs: Path, tmp_path:
     assert "special" not in result.stdout
 
 
-def test_wrong_use_is_told(logs: Path, policy: Path, table: Path, tmp_path: Path) -> None:
-    judging = ("evaluate", "--policy", policy)
-    refused(
-        rag_policy(*judging, "--logs", logs, "--tenant", "specal"),
-        "no decision of tenant 'specal'",
-        "did you mean 'special'?",
-    )
-    refused(rag_policy(*judging, "--outcomes", table, "--tenant", "special"), "--tenant needs")
+def test_a_tenant_for_all_rows_and_one_for_each_contradict(table: Path, tmp_path: Path) -> None:
     both = ("--tenant", "x", "--datasets-as-tenants", "--to", tmp_path / "l")
     refused(rag_policy("replay", "--outcomes", table, *both), "not both")

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     help="A name, or weights as JSON; may be repeated.  [default: a sweep; on logs each request's]",
 )
 @click.option("--greedy", is_flag=True, help="On logs: judge the policy without exploration.")
-@click.option("--tenant", help="On logs: only this tenant's decisions.  [default: everybody's]")
 @seed_option
 @config_option
 @json_option
@@ -46,7 +45,6 @@ def command(
     split: str | None,
     objectives: tuple[str, ...],
     greedy: bool,
-    tenant: str | None,
     seed: int,
     config: Path | None,
     as_json: bool,
@@ -64,13 +62,10 @@ def command(
       rag-policy evaluate --policy policy/ --outcomes table.jsonl \
           --objective '{"quality": 1, "steps": -0.02}'
       rag-policy evaluate --policy policy/ --logs logs/ --objective balanced --json
-      rag-policy evaluate --policy policy/ --logs logs/ --tenant acme
     """
     require_one(logs=logs, outcomes=outcomes)
     if split is not None and not outcomes:
         raise click.UsageError("--split needs --outcomes")
-    if tenant is not None and logs is None:
-        raise click.UsageError("--tenant needs --logs: outcomes are of no tenant")
     import msgspec
 
     from policies.artifact import read_artifact
@@ -82,13 +77,13 @@ def command(
     weights = [resolve_objective_option(text, settings).weights for text in objectives]
     report: OutcomeReport | LogReport
     if logs is not None:
-        report = _on_logs(loaded, logs, tenant, weights, greedy, seed, settings)
+        report = _on_logs(loaded, logs, weights, greedy, seed, settings)
     else:
         report = _on_outcomes(loaded, outcomes, split, weights, settings)
     if as_json:
         click.echo(msgspec.json.encode(report))
         return
-    _show(report, f"Policy {loaded.version}" + (f" for tenant {tenant}" if tenant else ""))
+    _show(report, f"Policy {loaded.version}")
 
 
 def _on_outcomes(
@@ -123,7 +118,6 @@ def _on_outcomes(
 def _on_logs(
     policy: "Policy",
     logs: Path,
-    tenant: str | None,
     weights: list[dict[str, float]],
     greedy: bool,
     seed: int,
@@ -132,7 +126,6 @@ def _on_logs(
     from training.judge.log_evaluation import default_exploration, evaluate_on_rounds
     from training.log.join import join_rounds
     from training.log.log_files import read_log
-    from training.log.rounds import rounds_of_tenant
     from training.progress import note, progress
     from training.remarks import remarks
 
@@ -140,8 +133,6 @@ def _on_logs(
         rounds = join_rounds(
             read_log(logs), source=logs, feature_version=policy.feature_version or None
         )
-    if tenant is not None:
-        rounds = rounds_of_tenant(rounds, tenant)
     for line in remarks(rounds):
         note(line)
     with progress("estimating"):

@@ -7,8 +7,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.arms import did_you_mean
-from training.errors import EmptyLogError
 from training.fit.folds import Ints
 
 Floats = NDArray[np.float64]
@@ -96,18 +94,3 @@ class LoggedRounds:
     def observed(self) -> Bools:
         """(M,) whether a metric was reported at all."""
         return np.asarray((~np.isnan(self.values)).any(axis=0))
-
-
-def rounds_of_tenant(rounds: LoggedRounds, tenant: str) -> LoggedRounds:
-    """The rounds of one tenant; the empty name is that of requests without one.
-
-    Raises:
-        EmptyLogError: it has none.
-    """
-    mine = rounds.tenants == tenant
-    if not mine.any():
-        known = sorted(set(rounds.tenants.tolist()) - {""})
-        raise EmptyLogError(
-            f"the log has no decision of tenant {tenant!r}{did_you_mean(tenant, known)}"
-        )
-    return rounds.rows(mine)
