@@ -1,5 +1,6 @@
 """A linear reward model per arm and metric, on the features as they are: what training ships."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ from policies.artifact import Artifact, Manifest, seal
 from policies.errors import ArtifactError
 from policies.policy import Floats
 from policies.stored_policy import StoredPolicy
+from policies.tenant_offsets import TenantOffsets
 
 # A head's link: the metric itself, or its log-odds (for metrics within 0..1).
 IDENTITY, LOGISTIC = 0, 1
@@ -16,6 +18,8 @@ IDENTITY, LOGISTIC = 0, 1
 
 class LinearPolicy(StoredPolicy):
     """Expected metric = link(features · coefficients + intercept), one head per arm and metric.
+
+    A known tenant's offset is added under the link: a logistic head shifts in log-odds.
 
     A head with zero coefficients is an arm's mean: always taking one arm is a policy of this kind.
     """
@@ -28,6 +32,8 @@ class LinearPolicy(StoredPolicy):
         coefficients: NDArray[np.float32],
         intercepts: NDArray[np.float64],
         links: NDArray[np.int8],
+        *,
+        offsets: TenantOffsets | None = None,
     ) -> None:
         """Store the heads.
 
@@ -36,6 +42,7 @@ class LinearPolicy(StoredPolicy):
             coefficients: (A, M, d).
             intercepts: (A, M).
             links: (M,) IDENTITY or LOGISTIC.
+            offsets: what is added for tenants, if anything is.
 
         Raises:
             ArtifactError: the shapes don't fit the manifest, or a number isn't finite.
@@ -57,19 +64,21 @@ class LinearPolicy(StoredPolicy):
             "coefficients": coefficients,
             "intercepts": intercepts,
             "links": links,
+            **({} if offsets is None else offsets.tensors),
         }
         self._artifact = seal(manifest, tensors)
         if manifest.version not in ("", self._artifact.version):
             raise ArtifactError(
                 f"policy {manifest.version} has tensors that no linear policy has", field="tensors"
             )
+        self._offsets = TenantOffsets.of_artifact(self._artifact)
         self._shape = shape
         self._dimension = coefficients.shape[2]
         # One matrix product serves every head; laid out (d, A·M) so that a single row is a gemv.
         flat = coefficients.reshape(shape[0] * shape[1], self._dimension)
         self._coefficients = np.ascontiguousarray(flat.T, dtype=np.float32)
         self._intercepts = intercepts.reshape(-1).astype(np.float64)
-        self._logistic = np.tile(links == LOGISTIC, shape[0])
+        self._logistic = links == LOGISTIC
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> "LinearPolicy":
@@ -79,20 +88,25 @@ class LinearPolicy(StoredPolicy):
             ArtifactError: a tensor is missing or doesn't fit.
         """
         try:
-            tensors = [artifact.tensors[name] for name in ("coefficients", "intercepts", "links")]
+            names = ("coefficients", "intercepts", "links")
+            coefficients, intercepts, links = (artifact.tensors[name] for name in names)
         except KeyError as error:
             raise ArtifactError(f"policy {artifact.version} has no tensor {error}") from error
-        return cls(artifact.manifest, *tensors)
+        offsets = TenantOffsets.of_artifact(artifact)
+        return cls(artifact.manifest, coefficients, intercepts, links, offsets=offsets)
 
-    def expected(self, features: NDArray[np.float32]) -> Floats:
+    def expected(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> Floats:
         if features.shape[1] != self._dimension:
             raise ArtifactError(
                 f"policy {self.version} reads {self._dimension} features, not {features.shape[1]}",
                 field="features",
             )
-        scores = (features @ self._coefficients).astype(np.float64) + self._intercepts
+        flat = (features @ self._coefficients).astype(np.float64) + self._intercepts
+        scores = self._offsets.added(flat.reshape(-1, *self._shape), tenants)
         bounded = 1.0 / (1.0 + np.exp(-np.clip(scores, -30.0, 30.0)))
-        return np.where(self._logistic, bounded, scores).reshape(-1, *self._shape)
+        return np.where(self._logistic, bounded, scores)
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:  # noqa: ARG002
         return [f"learned from {self._artifact.manifest.training.get('rows', 'some')} rows"]

@@ -40,8 +40,14 @@ class Policy(Protocol):
     def feature_version(self) -> str:
         """The features it reads; empty where any will do."""
 
-    def expected(self, features: NDArray[np.float32]) -> Floats:
-        """(n, A, M) expected metrics for features of shape (n, d)."""
+    def expected(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> Floats:
+        """(n, A, M) expected metrics for features of shape (n, d).
+
+        `tenants` names each row's, the empty name standing for none. A tenant that the policy
+        hasn't learned of, or none, gets what is expected of everybody.
+        """
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:
         """Why it leans as it does on one query, features of shape (d,), for people."""

@@ -18,6 +18,7 @@ from policies.objective import STANDARD_METRICS
 from policies.policy import Floats
 from policies.question import QUESTION_FEATURES
 from policies.stored_policy import StoredPolicy
+from policies.tenant_offsets import TenantOffsets
 
 
 class Rule(NamedTuple):
@@ -115,6 +116,7 @@ class RulePolicy(StoredPolicy):
 
     def _store(self, artifact: Artifact) -> None:
         self._artifact = artifact
+        self._offsets = TenantOffsets.of_artifact(artifact)
         self._quality = artifact.manifest.metrics.index("quality")
         # Question features are the last columns of every feature row, whatever the encoder.
         self._columns = [
@@ -149,9 +151,11 @@ class RulePolicy(StoredPolicy):
         policy._store(artifact)
         return policy
 
-    def expected(self, features: NDArray[np.float32]) -> Floats:
+    def expected(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> Floats:
         priors, shifts = self._artifact.tensors["priors"], self._artifact.tensors["shifts"]
-        expected = np.repeat(priors[None], len(features), axis=0)
+        expected = self._offsets.added(np.repeat(priors[None], len(features), axis=0), tenants)
         shifted = expected[:, :, self._quality] + self._applies(features) @ shifts.T
         expected[:, :, self._quality] = np.clip(shifted, 0.0, 1.0)
         return expected

@@ -29,7 +29,7 @@ from router.api.operations import HealthController, MetricsController
 from router.api.policies import PolicyController
 from router.api.route import RouteController
 from router.api.strict_request import StrictRequest
-from router.auth import Keys
+from router.auth import Keys, caller_of
 from router.decider import Decider
 from router.log.event_log import EventLog
 from router.log.spool import Spool
@@ -131,7 +131,10 @@ def create_app(
             HealthController,
             MetricsController,
         ],
-        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "caller": Provide(caller_of, sync_to_thread=False),
+        },
         lifespan=[running],
         request_class=StrictRequest,
         request_max_body_size=MAX_BODY_BYTES,

@@ -1,14 +1,24 @@
-"""Who may call: callers' keys where they are configured, the admin key for changing policies."""
+"""Who may call: callers' keys where they are configured, the admin key for changing policies.
+
+A caller's key may name any tenant, since it is a service's that answers for its users. A tenant's
+key is that tenant's alone.
+"""
 
 import hmac
 from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from policies.errors import SettingsError
-from router.errors import AdminKeyRequiredError, KeyRequiredError
+from router.api.schemas import RouteRequest
+from router.errors import AdminKeyRequiredError, KeyRequiredError, OtherTenantError
 from router.settings import AuthSettings
+
+Asked = TypeVar("Asked", bound=RouteRequest)
 
 
 class Keys:
@@ -24,20 +34,25 @@ class Keys:
         self._admin = environ.get(settings.admin_key_env, "").strip()
         self._callers: tuple[str, ...] = ()
         if settings.api_keys_env is not None:
-            held = environ.get(settings.api_keys_env, "")
-            self._callers = tuple(key.strip() for key in held.split(",") if key.strip())
-            if not self._callers:
-                raise SettingsError(
-                    f"auth.api_keys_env names {settings.api_keys_env}, which is unset or empty: "
-                    "put the callers' keys there, separated by commas",
-                    field="auth.api_keys_env",
-                )
+            self._callers = _held(environ, settings.api_keys_env, "auth.api_keys_env")
+        self._tenants = {
+            tenant: _held(environ, variable, f"auth.tenant_keys_env.{tenant}")
+            for tenant, variable in settings.tenant_keys_env.items()
+        }
+        _require_distinct(self._tenants, {self._admin, *self._callers})
+
+    def tenant_of(self, authorization: str | None) -> str | None:
+        """The tenant whose key the bearer token is; None for any other token, or none."""
+        token = _bearer(authorization)
+        mine = [tenant for tenant, keys in self._tenants.items() if _matches_any(token, keys)]
+        return mine[0] if mine else None
 
     def check_caller(self, authorization: str | None) -> None:
-        """Raise KeyRequiredError unless the bearer token is a caller's or the admin's."""
-        if not self._callers:
+        """Raise KeyRequiredError unless the bearer token is a caller's, tenant's or admin key."""
+        known = (*self._callers, *(key for keys in self._tenants.values() for key in keys))
+        if not known:
             return
-        known = (*self._callers, self._admin) if self._admin else self._callers
+        known = (*known, self._admin) if self._admin else known
         if not _matches_any(_bearer(authorization), known):
             raise KeyRequiredError("send a known key as `Authorization: Bearer KEY`")
 
@@ -51,6 +66,37 @@ class Keys:
             raise AdminKeyRequiredError("send the admin key as `Authorization: Bearer KEY`")
 
 
+class Caller(NamedTuple):
+    """Who calls: the tenant whose key it is, or None for one who may call for any tenant."""
+
+    tenant: str | None
+
+    def own(self, request: Asked, *, field: str = "tenant") -> Asked:
+        """The request in the caller's own name.
+
+        Raises:
+            OtherTenantError: it names another tenant; `field` says where.
+        """
+        if self.tenant is None or request.tenant == self.tenant:
+            return request
+        if request.tenant:
+            raise OtherTenantError(
+                "this key is of another tenant: leave `tenant` out, or send that tenant's key",
+                field=field,
+            )
+        return msgspec.structs.replace(request, tenant=self.tenant)
+
+    def may_see(self, tenant: str | None) -> bool:
+        """Whether what belongs to a tenant is the caller's to see; None: nobody knows whose."""
+        return self.tenant is None or tenant == self.tenant
+
+
+def caller_of(request: Request[Any, Any, Any]) -> Caller:
+    """Who sends a request, by its key."""
+    keys: Keys = request.app.state.access
+    return Caller(keys.tenant_of(request.headers.get("authorization")))
+
+
 def caller_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # type: ignore[type-arg]
     """For endpoints that any caller with a key may use."""
     connection.app.state.access.check_caller(connection.headers.get("authorization"))
@@ -59,6 +105,30 @@ def caller_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # ty
 def admin_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # type: ignore[type-arg]
     """For endpoints that change what serves."""
     connection.app.state.access.check_admin(connection.headers.get("authorization"))
+
+
+def _held(environ: Mapping[str, str], variable: str, field: str) -> tuple[str, ...]:
+    """The keys in an environment variable, separated by commas."""
+    keys = tuple(key.strip() for key in environ.get(variable, "").split(",") if key.strip())
+    if not keys:
+        raise SettingsError(
+            f"{field} names {variable}, which is unset or empty: put the callers' keys there, "
+            "separated by commas",
+            field=field,
+        )
+    return keys
+
+
+def _require_distinct(tenants: Mapping[str, tuple[str, ...]], others: set[str]) -> None:
+    taken = set(others)
+    for tenant, keys in tenants.items():
+        if taken & set(keys):
+            field = f"auth.tenant_keys_env.{tenant}"
+            raise SettingsError(
+                f"{field} has a key that isn't this tenant's alone: give it one of its own",
+                field=field,
+            )
+        taken |= set(keys)
 
 
 def _bearer(authorization: str | None) -> str:

@@ -96,7 +96,7 @@ class Decider:
                     error.field = f"requests[{index}].{error.field}"
                 raise
         features = self.featurizer.features([case.query for case in cases])
-        expected = serving.expected(features)
+        expected = serving.expected(features, [request.tenant for request in requests])
         utilities = self._utilities(expected, cases, serving)
         probabilities = self._probabilities(utilities, cases, serving)
         decisions = []

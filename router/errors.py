@@ -8,6 +8,7 @@ PolicyError (policies.errors)
     ├── SlowBodyError            408  a body that doesn't arrive in time
     ├── KeyRequiredError         401  no key, or a wrong one
     ├── AdminKeyRequiredError    403  an admin endpoint without the admin key
+    ├── OtherTenantError         403  a tenant's key, and another tenant's name
     ├── UnknownDecisionError     404  a decision that isn't in the log (any more)
     ├── CallerGoneError          499  a caller that hung up
     ├── UnknownModelError        404  a chat request for a name that isn't offered
@@ -70,6 +71,13 @@ class AdminKeyRequiredError(RouterError):
 
     status = 403
     kind = "admin-key-required"
+
+
+class OtherTenantError(RouterError):
+    """A request in another tenant's name than its key's."""
+
+    status = 403
+    kind = "other-tenant"
 
 
 class UnknownDecisionError(RouterError):

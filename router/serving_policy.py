@@ -1,5 +1,6 @@
 """The policy in service: fitted to this service's arms, and swapped as one reference."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +25,11 @@ class ServingPolicy(NamedTuple):
     exploration: Exploration
     fallback: str | None = None
 
-    def expected(self, features: NDArray[np.float32]) -> Floats:
-        """(n, A, M) expected metrics, arms in the service's order."""
-        return self.policy.expected(features)[:, self.columns]
+    def expected(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> Floats:
+        """(n, A, M) expected metrics for each row's tenant, arms in the service's order."""
+        return self.policy.expected(features, tenants)[:, self.columns]
 
 
 def fit_to_service(

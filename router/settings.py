@@ -194,9 +194,13 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Environment variables that hold the callers' keys (comma-separated) and the admin key."""
+    """Environment variables that hold the callers' keys (comma-separated) and the admin key.
+
+    `tenant_keys_env` gives, by tenant, the variable with the keys of callers who are that tenant.
+    """
 
     api_keys_env: str | None = None
+    tenant_keys_env: dict[str, str] = {}
     admin_key_env: str = "RAG_ROUTER_ADMIN_KEY"
 
 

@@ -123,7 +123,7 @@ def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> F
 
     A metric that the policy doesn't know counts as 0, as it does in the service.
     """
-    expected = policy.expected(rounds.features)
+    expected = policy.expected(rounds.features, rounds.tenants.tolist())
     columns = [policy.arms.index(arm) for arm in rounds.arms]
     shared = [metric for metric in rounds.metrics if metric in policy.metrics]
     learned = [policy.metrics.index(metric) for metric in shared]

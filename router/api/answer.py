@@ -15,7 +15,7 @@ from router.api.connection import while_connected
 from router.api.deciding import decide
 from router.api.problem_responses import problems
 from router.api.schemas import AnswerRequest, AnswerResponse, RouteRequest
-from router.auth import caller_guard
+from router.auth import Caller, caller_guard
 from router.decider import Decision
 from router.models.completion import CompletionBuilder
 from router.services import Services
@@ -31,17 +31,18 @@ class AnswerController(Controller):
     @post(
         status_code=HTTP_200_OK,
         summary="Decide how to answer one query, and answer it",
-        responses=problems(400, 401, 408, 413, 501, 503),
+        responses=problems(400, 401, 403, 408, 413, 501, 503),
     )
     async def answer(
         self,
         data: JSONBody[AnswerRequest],
         request: Request[Any, Any, Any],
+        caller: NamedDependency[Caller],
         services: NamedDependency[Services],
     ) -> AnswerResponse:
         """Take the drawn arm, or the best remaining one where it fails, and say which."""
         started = asyncio.get_running_loop().time()
-        decision, probes = await decide_to_answer(data, services)
+        decision, probes = await decide_to_answer(caller.own(data), services)
         order = Order(decision, data.conversation, data.parameters, started, probes)
         async with while_connected(request):
             builder, answered = await whole_answer(services, order)

@@ -28,7 +28,7 @@ from router.api.schemas import (
     RouteRequest,
     StreamOptions,
 )
-from router.auth import caller_guard
+from router.auth import Caller, caller_guard
 from router.conversation import routed_query
 from router.decider import Decision
 from router.errors import BadRequestError, UnknownModelError
@@ -54,18 +54,20 @@ class ChatController(Controller):
         "/chat/completions",
         status_code=HTTP_200_OK,
         summary="OpenAI's chat completions",
-        responses=problems(400, 401, 404, 408, 413, 501, 503),
+        responses=problems(400, 401, 403, 404, 408, 413, 501, 503),
     )
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],
         request: Request[Any, Any, Any],
+        caller: NamedDependency[Caller],
         services: NamedDependency[Services],
     ) -> Response[Any]:
         """Decide on the conversation and answer it; other fields than the router's pass through."""
         started = asyncio.get_running_loop().time()
         chat = _chat_request(data)
-        decision, probes = await decide_to_answer(_route_request(chat, services), services)
+        asked = caller.own(_route_request(chat, services), field="router.tenant")
+        decision, probes = await decide_to_answer(asked, services)
         parameters = {name: value for name, value in data.items() if name not in _OWN_FIELDS}
         streamed = bool(chat.stream)
         order = Order(decision, chat.messages, parameters, started, probes, streamed=streamed)

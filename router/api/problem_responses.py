@@ -9,7 +9,7 @@ from router.problems import MEDIA_TYPE, Problem
 _MEANINGS: Mapping[int, str] = {
     400: "The request is wrong; `field` says where.",
     401: "A known key is needed.",
-    403: "The admin key is needed.",
+    403: "The key at hand isn't the one for this.",
     404: "There is no such thing.",
     408: "The body didn't arrive in time.",
     409: "That doesn't fit what serves here.",

@@ -13,7 +13,7 @@ from router.api.schemas import (
     RouteRequest,
     RouteResponse,
 )
-from router.auth import caller_guard
+from router.auth import Caller, caller_guard
 from router.services import Services
 
 
@@ -27,24 +27,34 @@ class RouteController(Controller):
     @post(
         status_code=HTTP_200_OK,
         summary="Decide how to answer one query",
-        responses=problems(400, 401, 408, 413, 503),
+        responses=problems(400, 401, 403, 408, 413, 503),
     )
     async def route(
-        self, data: JSONBody[RouteRequest], services: NamedDependency[Services]
+        self,
+        data: JSONBody[RouteRequest],
+        caller: NamedDependency[Caller],
+        services: NamedDependency[Services],
     ) -> RouteResponse:
         """Draw an arm by the serving policy, and log the draw with its propensity."""
-        [decision] = await decide([data], services)
+        [decision] = await decide([caller.own(data)], services)
         return decision.response
 
     @post(
         "/batch",
         status_code=HTTP_200_OK,
         summary="Decide on up to 256 queries",
-        responses=problems(400, 401, 408, 413, 503),
+        responses=problems(400, 401, 403, 408, 413, 503),
     )
     async def route_batch(
-        self, data: JSONBody[BatchRequest], services: NamedDependency[Services]
+        self,
+        data: JSONBody[BatchRequest],
+        caller: NamedDependency[Caller],
+        services: NamedDependency[Services],
     ) -> BatchResponse:
         """Decide on all of them by the same policy, or on none where one is wrong."""
-        decisions = await decide(data.requests, services, in_batch=True)
+        requests = [
+            caller.own(request, field=f"requests[{index}].tenant")
+            for index, request in enumerate(data.requests)
+        ]
+        decisions = await decide(requests, services, in_batch=True)
         return BatchResponse([decision.response for decision in decisions])

@@ -18,6 +18,7 @@ from policies.policy import Policy, arm_columns, utilities
 from policies.question import QUESTION_FEATURES
 from policies.reward_model import HiddenLayer, Landmarks, RewardModel, Scaling
 from policies.rule_policy import RulePolicy
+from policies.tenant_offsets import TenantOffsets, with_offsets
 
 DIMENSION = 32 + len(QUESTION_FEATURES)
 KINDS = ("squarecb", "epsilon", "uniform", "greedy")
@@ -163,6 +164,41 @@ def test_it_survives_a_round_trip_through_its_artifact(
         policy.metrics,
     )
     np.testing.assert_array_equal(again.expected(features), policy.expected(features))
+
+
+@pytest.mark.parametrize("tenant", ["", "stranger", None])
+def test_a_tenant_it_never_learned_of_gets_what_everybody_gets(
+    policy: Policy, features: NDArray[np.float32], tenant: str | None
+) -> None:
+    tenants = None if tenant is None else [tenant] * len(features)
+    for one in (policy, with_tenant(policy)):
+        np.testing.assert_array_equal(one.expected(features, tenants), policy.expected(features))
+
+
+def test_a_tenant_it_learned_of_gets_its_own_expectations_stored_or_not(
+    policy: Policy, features: NDArray[np.float32]
+) -> None:
+    knowing = with_tenant(policy)
+    tenants = ["acme", ""] * 100
+    expected, everybody = knowing.expected(features, tenants), policy.expected(features)
+    assert (expected[0::2, 0] > everybody[0::2, 0]).any(axis=0).all()
+    assert (expected[0::2, 0] >= everybody[0::2, 0]).all()
+    np.testing.assert_array_equal(expected[1::2], everybody[1::2])
+    again = load_policy(unpack_artifact(pack_artifact(knowing.artifact()), source="test"))
+    np.testing.assert_array_equal(again.expected(features, tenants), expected)
+    alone = np.concatenate(
+        [again.expected(row[None], [name]) for row, name in zip(features, tenants, strict=True)]
+    )
+    np.testing.assert_allclose(alone, expected, rtol=1e-5, atol=1e-6)
+
+
+def with_tenant(policy: Policy) -> Policy:
+    """The same, with offsets that raise what "acme" is expected to get of the first arm."""
+    shape = (len(policy.arms), len(policy.metrics))
+    raised = np.zeros(shape)
+    raised[0] = 0.05
+    offsets = TenantOffsets.by_tenant({"acme": raised, "globex": -raised}, bytes(range(16)))
+    return load_policy(with_offsets(policy.artifact(), offsets))
 
 
 def test_it_gives_reasons(policy: Policy, features: NDArray[np.float32]) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,35 @@ def rounds_of(
         candidate_share=np.zeros(n),
         counts=NO_COUNTS,
     )
+
+
+def rounds_of_tenants(
+    n: int,
+    rng: np.random.Generator,
+    effects: Mapping[str, Sequence[float]],
+    shares: Sequence[float] | None = None,
+    *,
+    probabilities: NDArray[np.float64] | None = None,
+) -> LoggedRounds:
+    """Rounds in which a tenant's effects (3,) add to the arms' success rates; `shares` is each
+    tenant's part of the traffic.
+    """
+    rounds = rounds_of(n, rng, probabilities=probabilities)
+    tenants = rng.choice(np.array(list(effects), dtype=object), size=n, p=shares)
+    rates = tenant_rates(rounds.features, tenants, effects)
+    drawn = rates[np.arange(n), rounds.action]
+    values = (rng.random(n) < drawn).astype(np.float64)[:, None]
+    return replace(rounds, tenants=tenants, values=values)
+
+
+def tenant_rates(
+    features: NDArray[np.float32],
+    tenants: NDArray[np.object_],
+    effects: Mapping[str, Sequence[float]],
+) -> NDArray[np.float64]:
+    """(n, 3) how often each arm answers well for these tenants."""
+    added = np.array([effects[tenant] for tenant in tenants])
+    return np.clip(success_rates(features) + added, 0.0, 1.0)
 
 
 def prefer(arm: int, n: int, epsilon: float) -> NDArray[np.float64]:

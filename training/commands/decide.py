@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     help='JSON lines with "query" (and "id"), or plain text, one a line; .gz is read too.',
 )
 @click.option("--objective", help="A name, or weights as JSON.  [default: balanced]")
+@click.option("--tenant", default="", help="Whose queries they are.")
 @click.option(
     "--to",
     required=True,
@@ -40,6 +41,7 @@ def command(
     policy: Path,
     queries: Path,
     objective: str | None,
+    tenant: str,
     to: Path,
     config: Path | None,
     as_json: bool,
@@ -77,7 +79,9 @@ def command(
         progress("deciding", total=len(rows.queries)) as advance,
         lines_to(to) as write,
     ):
-        for decision in _decisions(loaded, rows.ids, rows.queries, wanted.weights, settings):
+        for decision in _decisions(
+            loaded, rows.ids, rows.queries, tenant, wanted.weights, settings
+        ):
             taken[decision["arm"]] += 1
             write(msgspec.json.encode(decision))
             advance(1)
@@ -99,6 +103,7 @@ def _decisions(
     policy: "Policy",
     ids: list[str],
     queries: list[str],
+    tenant: str,
     weights: dict[str, float],
     settings: "PolicySettings",
 ) -> Iterator[dict[str, Any]]:
@@ -114,7 +119,7 @@ def _decisions(
     routes = [_route(arm, settings) for arm in policy.arms]
     for start in range(0, len(queries), 500):
         step = queries[start : start + 500]
-        expected = policy.expected(featurizer.features(step))
+        expected = policy.expected(featurizer.features(step), [tenant] * len(step))
         eligible = np.ones(expected.shape[:2], dtype=np.bool_)
         probabilities = arm_probabilities(
             utilities(expected, policy.metrics, weights), eligible, GREEDY

@@ -1,5 +1,6 @@
 """`rag-policy replay`: an outcomes table as a bandit log with known propensities."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @seed_option
 @click.option("--objective", help="A name, or weights as JSON.  [default: quality]")
 @click.option("--tenant", default="", help="Of every request.")
+@click.option("--datasets-as-tenants", is_flag=True, help="Each row's dataset is its tenant.")
 @directory_option("--to", required=True, help="The log directory.")
 @config_option
 @json_option
@@ -49,6 +51,7 @@ def command(
     seed: int,
     objective: str | None,
     tenant: str,
+    datasets_as_tenants: bool,
     to: Path,
     config: Path | None,
     as_json: bool,
@@ -75,13 +78,16 @@ def command(
     from training.tables.outcomes import read_outcomes
     from training.tables.query_features import query_features
 
+    if tenant and datasets_as_tenants:
+        raise click.UsageError("give --tenant or --datasets-as-tenants, not both")
     settings = read_policy_settings(config)
     wanted = resolve_objective_option(objective or "quality", settings)
     with progress("reading outcomes") as advance:
         table = read_outcomes(outcomes, split=split, advance=advance)
     with progress("computing features", total=len(table)) as advance:
         features = query_features(table.queries, settings.encoder, advance=advance)
-    chosen = _logger(logger, incumbent, table, features, wanted, settings)
+    tenants = table.datasets if datasets_as_tenants else [tenant] * len(table)
+    chosen = _logger(logger, incumbent, table, features, wanted, settings, tenants)
     name = f"replay-{seed}"
     if any(to.glob(f"decisions/*/{name}.parquet")):
         raise InputError(
@@ -98,7 +104,7 @@ def command(
                 seed=seed,
                 objective=wanted.name,
                 weights=wanted.weights,
-                tenant=tenant,
+                tenants=tenants,
                 advance=advance,
             )
         )
@@ -133,6 +139,7 @@ def _logger(
     features: "QueryFeatures",
     objective: "Objective",
     settings: "PolicySettings",
+    tenants: Sequence[str],
 ) -> "Logger":
     from policies.arms import require_known
     from policies.artifact import read_artifact
@@ -153,7 +160,7 @@ def _logger(
             param_hint="--logger",
         )
     policy = load_policy(read_artifact(Path(spec)))
-    return policy_logger(table, features, policy, objective.weights, settings.exploration)
+    return policy_logger(table, features, policy, objective.weights, settings.exploration, tenants)
 
 
 def _epsilon(text: str) -> float:

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     help="Name or JSON, by which candidates are compared on logs.  [default: each request's own]",
 )
 @click.option(
+    "--tenants/--no-tenants",
+    default=True,
+    show_default=True,
+    help="On logs: learn what a tenant's outcomes add to everybody's.",
+)
+@click.option(
     "--engine",
     default="local",
     show_default=True,
@@ -53,6 +59,7 @@ def command(
     seed: int,
     holdout: float | None,
     objective: str | None,
+    tenants: bool,
     engine: str,  # noqa: ARG001 - one engine so far
     config: Path | None,
     as_json: bool,
@@ -85,7 +92,7 @@ def command(
         assert warm is not None
         policy = _from_outcomes(warm, seed, {"source": "outcomes", **source})
     else:
-        policy = _from_logs(logs, warm, holdout, weights, seed, source)
+        policy = _from_logs(logs, warm, holdout, weights, tenants, seed, source)
     write_artifact(policy.artifact(), to)
     _report(policy, to, as_json)
 
@@ -118,6 +125,7 @@ def _from_logs(
     outcomes: "WarmStart | None",
     holdout: float | None,
     weights: dict[str, float] | None,
+    tenants: bool,
     seed: int,
     source: dict[str, object],
 ) -> "Policy":
@@ -159,6 +167,7 @@ def _from_logs(
             seed=seed,
             source=source,
             warm=warm,
+            tenants=tenants,
             parent=str(rounds.policy_versions[-1]) or None,
             advance=advance,
         )
@@ -180,10 +189,12 @@ def _report(policy: "Policy", to: Path, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from training.fit.training_table import training_table
+    from training.fit.training_table import tenants_line, training_table
 
     console = Console()
     console.print(training_table(manifest))
+    if line := tenants_line(manifest):
+        console.print(line)
     console.print(
         f"policy {manifest.version} ({manifest.name}) in {to}: "
         f"{manifest.training['rows']:,} rows, arms {', '.join(manifest.arms)}, "

@@ -20,11 +20,15 @@ class Heads(NamedTuple):
     intercepts: Floats
     links: NDArray[np.int8]
 
-    def expected(self, scaled: Floats) -> Floats:
-        """(n, A, M) expected metrics for scaled features (n, d)."""
+    def scores(self, scaled: Floats) -> Floats:
+        """(n, A, M) what stands under the links, for scaled features (n, d)."""
         arms, metrics, dimension = self.coefficients.shape
         flat = scaled @ self.coefficients.reshape(arms * metrics, dimension).T
-        scores = flat.reshape(len(scaled), arms, metrics) + self.intercepts
+        return np.asarray(flat.reshape(len(scaled), arms, metrics) + self.intercepts)
+
+    def expected(self, scaled: Floats) -> Floats:
+        """(n, A, M) expected metrics for scaled features (n, d)."""
+        scores = self.scores(scaled)
         bounded = 1.0 / (1.0 + np.exp(-np.clip(scores, -30.0, 30.0)))
         return np.where(self.links == LOGISTIC, bounded, scores)
 

@@ -21,6 +21,7 @@ from training.fit.pseudo_outcomes import (
     predict,
     pseudo_outcomes,
 )
+from training.fit.tenant_effects import TenantRows
 from training.log.rounds import Bools, Floats, LoggedRounds
 
 FOLDS = 5
@@ -36,11 +37,12 @@ class WarmRows(NamedTuple):
 
 class CrossFitted(NamedTuple):
     """Candidates on the log's rounds, cross-fitted: by candidate, each round's DR value (n,) less
-    the incumbent's, and the arm it would take (n,).
+    the incumbent's, the arm it would take (n,), and its heads by the fold they never saw.
     """
 
     advantage: dict[Recipe, Floats]
     choice: dict[Recipe, Ints]
+    heads: dict[Recipe, dict[int, Heads]]
 
 
 class LogEvidence:
@@ -104,7 +106,7 @@ class LogEvidence:
     def cross_fit(self, advance: Callable[[int], None]) -> CrossFitted:
         """Every candidate, fitted without a fold and judged on it, fold by fold."""
         n = len(self._rounds)
-        result = CrossFitted({}, {})
+        result = CrossFitted({}, {}, {})
         for fold, predictions in self._nested_predictions():
             train, test = self._folds != fold, (self._folds == fold)[:n]
             if train.any() and test.any():
@@ -114,6 +116,7 @@ class LogEvidence:
                     chosen, earned = self._judge(heads, gamma, test)
                     result.choice.setdefault(recipe, np.zeros(n, dtype=np.intp))[test] = chosen
                     result.advantage.setdefault(recipe, np.zeros(n))[test] = earned
+                    result.heads.setdefault(recipe, {})[fold] = heads
             advance(1)
         return result
 
@@ -143,6 +146,34 @@ class LogEvidence:
         earned = self.utilities(gamma, test)
         advantage = earned[np.arange(len(chosen)), chosen] - self.incumbent(gamma, test)
         return chosen, advantage
+
+    def tenant_rows(self, heads: dict[int, Heads], evidence: Evidence, tenants: Ints) -> TenantRows:
+        """The rounds as tenants' offsets are learned from them, around cross-fitted heads.
+
+        Args:
+            heads: by the fold they never saw.
+            evidence: of all rows.
+            tenants: (n,) each round's tenant by number.
+        """
+        n = len(self._rounds)
+        scores = np.zeros(self._draws.values[:n].shape)
+        for fold, fitted in heads.items():
+            test = self.folds == fold
+            scores[test] = fitted.scores(self._draws.scaled[:n][test])
+        return TenantRows(
+            tenants=tenants,
+            groups=self._rounds.groups,
+            scores=scores,
+            links=next(iter(heads.values())).links,
+            gamma=evidence.gamma[:n],
+            inverse=self._draws.inverse[:n],
+            usable=evidence.usable[:n],
+        )
+
+    @property
+    def folds(self) -> Ints:
+        """(n,) each round's fold."""
+        return self._folds[: len(self._rounds)]
 
     def utilities(self, metrics: Floats, rows: Bools) -> Floats:
         """(rows, A) from (rows, A, M), under each round's objective."""

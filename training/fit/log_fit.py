@@ -17,12 +17,20 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from training.fit.candidates import Recipe, fit_candidates, recipes
+from training.fit.candidates import Evidence, Recipe, fit_candidates, recipes
 from training.fit.feature_scale import FeatureScale
 from training.fit.folds import Ints
 from training.fit.heads import Heads
 from training.fit.log_evidence import FOLDS, LogEvidence, WarmRows
 from training.fit.pseudo_outcomes import NUISANCE_GRID
+from training.fit.tenant_offsets import (
+    NO_TENANTS,
+    TenantFit,
+    Trial,
+    fit_offsets,
+    large_tenants,
+    numbered,
+)
 from training.fit.threads import one_thread
 from training.judge.ope import standard_error
 from training.log.rounds import Floats, LoggedRounds
@@ -52,6 +60,7 @@ class LogFit(NamedTuple):
     incumbent_value: float
     draws: dict[str, int]
     nuisance_alphas: dict[str, float]
+    tenants: TenantFit
 
 
 @one_thread()
@@ -61,6 +70,7 @@ def fit_from_rounds(
     *,
     seed: int,
     warm: WarmRows | None = None,
+    tenants: bool = True,
     advance: Callable[[int], None] = lambda _: None,
 ) -> LogFit:
     """Learn heads from the rounds.
@@ -70,6 +80,7 @@ def fit_from_rounds(
         weights: (n, M) the objective of each round, by which candidates are compared.
         seed: of the folds.
         warm: rows whose every outcome is known, to learn from but not to be judged on.
+        tenants: whether to learn what tenants' outcomes add.
         advance: told of steps done, of `STEPS`.
     """
     log = LogEvidence(rounds, weights, seed, warm, advance)
@@ -93,7 +104,26 @@ def fit_from_rounds(
         incumbent_value=float(log.incumbent(gamma[: len(rounds)], everywhere).mean()),
         draws=dict(zip(rounds.arms, log.reported.tolist(), strict=True)),
         nuisance_alphas=dict(zip(rounds.metrics, log.alphas.tolist(), strict=True)),
+        tenants=_tenants(log, judged.heads[chosen], evidence, rounds, weights)
+        if tenants
+        else NO_TENANTS,
     )
+
+
+def _tenants(
+    log: LogEvidence,
+    heads: dict[int, Heads],
+    evidence: Evidence,
+    rounds: LoggedRounds,
+    weights: Floats,
+) -> TenantFit:
+    """What tenants' outcomes add to the chosen candidate, as its cross-fitted heads tell."""
+    reported = np.asarray((~np.isnan(rounds.values)).any(axis=1))
+    large, too_small = large_tenants(rounds.tenants, rounds.groups, reported)
+    rows = log.tenant_rows(heads, evidence, numbered(rounds.tenants, large))
+    learnable = evidence.supported[:, None] & rounds.observed
+    trial = Trial(log.folds, weights, learnable, evidence.signs)
+    return fit_offsets(rows, large, too_small, rounds.metrics, trial)
 
 
 def _fixed_arms(log: LogEvidence, gamma: Floats, rounds: LoggedRounds) -> list[CandidateValue]:

@@ -11,6 +11,7 @@ import numpy as np
 from policies.artifact import Manifest
 from policies.blend_policy import BlendPolicy
 from policies.linear_policy import LinearPolicy
+from policies.tenant_offsets import SALT_BYTES, TenantOffsets, with_offsets
 from training.errors import EmptyLogError
 from training.fit.bases import GAMMA, LANDMARKS
 from training.fit.candidates import ALPHAS, MIN_ARM_ROWS
@@ -110,6 +111,7 @@ def train_on_rounds(
     seed: int,
     source: Mapping[str, Any],
     warm: WarmStart | None = None,
+    tenants: bool = True,
     parent: str | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> LinearPolicy:
@@ -122,6 +124,7 @@ def train_on_rounds(
         seed: of the folds.
         source: for the manifest.
         warm: full-information rows to learn from as well.
+        tenants: whether to learn what tenants' outcomes add to everybody's.
         parent: the version that served.
         advance: told of steps done, of `training.fit.log_fit.STEPS`.
 
@@ -145,7 +148,14 @@ def train_on_rounds(
             f"least {MIN_QUERIES} are needed: send more varied queries, or lower --holdout"
         )
     weights = objective_weights(mine, objective)
-    fit = fit_from_rounds(mine, weights, seed=seed, warm=_warm_rows(warm, rounds), advance=advance)
+    fit = fit_from_rounds(
+        mine,
+        weights,
+        seed=seed,
+        warm=_warm_rows(warm, rounds),
+        tenants=tenants,
+        advance=advance,
+    )
     manifest = Manifest(
         kind=LinearPolicy.kind,
         name=fit.chosen.name,
@@ -168,7 +178,11 @@ def train_on_rounds(
         evaluation=_log_evidence(fit),
         parent=parent,
     )
-    return linear_policy(fit.heads, fit.scale, manifest)
+    policy = linear_policy(fit.heads, fit.scale, manifest)
+    # The salt follows from the data, so that the same training gives the same artifact.
+    salt = bytes.fromhex(log_hash(mine.decision_ids.tolist(), mine.values))[:SALT_BYTES]
+    offsets = TenantOffsets.by_tenant(fit.tenants.offsets, salt)
+    return LinearPolicy.from_artifact(with_offsets(policy.artifact(), offsets))
 
 
 def _warm_rows(warm: WarmStart | None, rounds: LoggedRounds) -> WarmRows | None:
@@ -202,6 +216,7 @@ def _log_evidence(fit: LogFit) -> dict[str, Any]:
         "incumbent_value": fit.incumbent_value,
         "candidates": msgspec.to_builtins(fit.candidates),
         "fixed_arms": msgspec.to_builtins(fit.fixed_arms),
+        "tenants": msgspec.to_builtins(fit.tenants.report),
     }
 
 

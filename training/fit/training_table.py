@@ -55,3 +55,20 @@ def _rewards(manifest: Manifest) -> Table:
         ]
         table.add_row(metric, *cells)
     return table
+
+
+def tenants_line(manifest: Manifest) -> str:
+    """What was learned of tenants, in a sentence; empty where the data names none."""
+    found = manifest.evaluation.get("tenants", {})
+    kept = [name for name, metric in found.get("metrics", {}).items() if metric["kept"]]
+    few = found.get("too_small", 0)
+    too_small = f"{few} with fewer than {found['min_queries']} reported queries" if few else ""
+    if found.get("tenants"):
+        gain = f"{found['advantage']:+.4f} ± {found['standard_error']:.4f}, cross-fitted"
+        learned = f"{found['tenants']} have expectations of their own in {', '.join(kept)} ({gain})"
+    elif found.get("metrics"):
+        learned = "none differs from the others as far as these rounds tell"
+    else:
+        learned = ""
+    said = "; ".join(part for part in (learned, too_small) if part)
+    return f"tenants: {said}" if said else ""

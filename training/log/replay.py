@@ -5,7 +5,7 @@ decision is made every STEP_SECONDS from a fixed date, and its feedback follows 
 the same seed gives the same log, byte for byte.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -56,8 +56,9 @@ def policy_logger(
     policy: Policy,
     weights: Mapping[str, float],
     exploration: Exploration,
+    tenants: Sequence[str] | None = None,
 ) -> Logger:
-    """A trained policy with exploration.
+    """A trained policy with exploration; `tenants` names each row's, if any.
 
     Raises:
         PolicyFitError: it lacks an arm of the table, or reads other features.
@@ -73,7 +74,8 @@ def policy_logger(
             ),
             field="logger",
         )
-    expected = policy.expected(features.matrix)[:, [policy.arms.index(arm) for arm in table.arms]]
+    columns = [policy.arms.index(arm) for arm in table.arms]
+    expected = policy.expected(features.matrix, tenants)[:, columns]
     probabilities = arm_probabilities(
         utilities(expected, policy.metrics, weights), known_arms(table), exploration
     )
@@ -103,10 +105,13 @@ def replay(
     seed: int,
     objective: str,
     weights: Mapping[str, float],
-    tenant: str = "",
+    tenants: Sequence[str] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[DecisionMade, list[FeedbackGiven]]]:
-    """Each decision with its feedback, one value for every metric known of the drawn arm."""
+    """Each decision with its feedback, one value for every metric known of the drawn arm.
+
+    `tenants` names each row's, if any.
+    """
     hashes = [query_hash(query) for query in table.queries]
     packed = [pack_features(row) for row in features.matrix]
     eligible = known_arms(table)
@@ -132,7 +137,7 @@ def replay(
                 weights=dict(weights),
                 expected={m: values[row].tolist() for m, values in logger.expected.items()},
                 explored=arm != int(greedy[row]),
-                tenant=tenant,
+                tenant=tenants[row] if tenants is not None else "",
                 query=table.queries[row],
                 query_hash=hashes[row],
                 features=packed[row],
