@@ -1,5 +1,6 @@
 """A linear reward model per arm and metric, on the features as they are: what training ships."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from policies.artifact import Artifact, Manifest, seal
 from policies.errors import ArtifactError
+from policies.novelty import known_tensors
 from policies.policy import Floats
 from policies.stored_policy import StoredPolicy
 
@@ -28,6 +30,7 @@ class LinearPolicy(StoredPolicy):
         coefficients: NDArray[np.float32],
         intercepts: NDArray[np.float64],
         links: NDArray[np.int8],
+        known: Mapping[str, NDArray[Any]] = {},
     ) -> None:
         """Store the heads.
 
@@ -36,6 +39,7 @@ class LinearPolicy(StoredPolicy):
             coefficients: (A, M, d).
             intercepts: (A, M).
             links: (M,) IDENTITY or LOGISTIC.
+            known: tensors that say what queries the policy knows (`policies.novelty`).
 
         Raises:
             ArtifactError: the shapes don't fit the manifest, or a number isn't finite.
@@ -57,6 +61,7 @@ class LinearPolicy(StoredPolicy):
             "coefficients": coefficients,
             "intercepts": intercepts,
             "links": links,
+            **known,
         }
         self._artifact = seal(manifest, tensors)
         if manifest.version not in ("", self._artifact.version):
@@ -82,7 +87,7 @@ class LinearPolicy(StoredPolicy):
             tensors = [artifact.tensors[name] for name in ("coefficients", "intercepts", "links")]
         except KeyError as error:
             raise ArtifactError(f"policy {artifact.version} has no tensor {error}") from error
-        return cls(artifact.manifest, *tensors)
+        return cls(artifact.manifest, *tensors, known=known_tensors(artifact.tensors))
 
     def expected(self, features: NDArray[np.float32]) -> Floats:
         if features.shape[1] != self._dimension:

@@ -15,6 +15,7 @@ from training.fit.candidates import ALPHAS, MIN_ARM_ROWS
 from training.fit.feature_scale import QUESTION_SHARE, fit_scale
 from training.fit.folds import group_numbers, grouped_folds
 from training.fit.heads import linear_policy
+from training.fit.known_queries import with_known_queries
 from training.fit.log_evidence import FOLDS, WarmRows
 from training.fit.log_fit import DEFAULT, LogFit, fit_from_rounds
 from training.fit.reward_models import ALPHA_GRID, C_GRID, FittedHeads, fit_heads
@@ -74,7 +75,8 @@ def train_on_outcomes(
         },
         evaluation={"cross_fitted": [score._asdict() for score in fitted.scores]},
     )
-    return linear_policy(fitted.heads, scale, manifest)
+    policy = linear_policy(fitted.heads, scale, manifest)
+    return with_known_queries(policy, rows.features, seed)
 
 
 def _regularisation(fitted: FittedHeads) -> dict[str, dict[str, float | None]]:
@@ -169,7 +171,8 @@ def train_on_rounds(
         evaluation=_log_evidence(fit),
         parent=parent,
     )
-    return linear_policy(fit.heads, fit.scale, manifest)
+    policy = linear_policy(fit.heads, fit.scale, manifest)
+    return with_known_queries(policy, mine.features, seed)
 
 
 def _warm_rows(warm: WarmStart | None, rounds: LoggedRounds) -> WarmRows | None:
