@@ -74,4 +74,4 @@ class FeatureDrift:
         self._at_least = after[-1]
         total = after[:, :, 0]
         share = self._ties.random(bins.shape)
-        return (above + share * (equal_or_above - above)) / total
+        return np.asarray((above + share * (equal_or_above - above)) / total)

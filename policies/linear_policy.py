@@ -84,10 +84,10 @@ class LinearPolicy(StoredPolicy):
             ArtifactError: a tensor is missing or doesn't fit.
         """
         try:
-            tensors = [artifact.tensors[name] for name in ("coefficients", "intercepts", "links")]
+            heads = [artifact.tensors[name] for name in ("coefficients", "intercepts", "links")]
         except KeyError as error:
             raise ArtifactError(f"policy {artifact.version} has no tensor {error}") from error
-        return cls(artifact.manifest, *tensors, known=known_tensors(artifact.tensors))
+        return cls(artifact.manifest, heads[0], heads[1], heads[2], known_tensors(artifact.tensors))
 
     def expected(self, features: NDArray[np.float32]) -> Floats:
         if features.shape[1] != self._dimension:

@@ -1,8 +1,8 @@
 """What queries a policy knows: how far a query lies from those it was trained on.
 
-A query's distance is the squared one to the nearest of a few prototypes (means of clusters of the training
-rows) in scaled features. Its conformal p-value is its rank among the distances of training rows
-that the prototypes haven't seen, p = (1 + #{calibration ≥ distance}) / (m + 1), so that
+A query's distance is the squared one to the nearest of a few prototypes (means of clusters of the
+training rows) in scaled features. Its conformal p-value is its rank among the distances of training
+rows that the prototypes haven't seen, p = (1 + #{calibration ≥ distance}) / (m + 1), so that
 P(p ≤ α) ≤ α for a query from the training distribution: split-conformal (Vovk, Gammerman and
 Shafer 2005, "Algorithmic learning in a random world"; Laxhammar and Falkman 2010). The rate is an
 average over calibration samples; with fewer than 1/α − 1 rows of them nothing is ever flagged.
@@ -60,7 +60,7 @@ class KnownQueries:
         self._calibration = given["distances"].astype(np.float32)
         # By how many calibration rows are nearer: p = (1 + those at least as far) / (1 + all).
         known = len(self._calibration)
-        self._p_values = (1.0 + np.arange(known, -1, -1)) / (1.0 + known)
+        self._p_values = np.arange(known + 1.0, 0.0, -1.0) / (known + 1.0)
         self._directions = np.ascontiguousarray(given["directions"].T, dtype=np.float32)
         self.edges = given["edges"].astype(np.float64)
         """(C, B − 1) between the channels' bins."""
@@ -92,11 +92,12 @@ class KnownQueries:
         """(n,) squared distances of features (n, d) to the nearest prototype, in steps."""
         squared = (features @ self._towards + self._offsets).min(axis=1)
         squared += (features * features) @ self._squared_scale
-        return np.rint(squared * _STEPS)
+        return np.asarray(np.rint(squared * _STEPS), dtype=np.float32)
 
     def p_values(self, features: NDArray[np.float32]) -> Floats:
         """(n,) conformal p-values: small where a query is unlike the training rows."""
-        return self._p_values[self._calibration.searchsorted(self.distances(features))]
+        nearer = self._calibration.searchsorted(self.distances(features))
+        return np.asarray(self._p_values[nearer])
 
     def channel_values(self, features: NDArray[np.float32]) -> Floats:
         """(n, C) what each channel reads off features (n, d)."""

@@ -24,9 +24,7 @@ def draw_bets(probabilities: Floats, action: NDArray[np.intp]) -> Floats:
     rows = np.arange(n)
     p = probabilities[rows, action]
     drawn = np.equal.outer(action, np.arange(arms))
-    bets = [
-        np.where(drawn, odds, 1.0) / (1.0 + (odds - 1.0) * probabilities) for odds in ODDS
-    ]
+    bets = [np.where(drawn, odds, 1.0) / (1.0 + (odds - 1.0) * probabilities) for odds in ODDS]
     possible = probabilities > 0.0
     best = probabilities == probabilities.max(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
