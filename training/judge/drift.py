@@ -39,10 +39,11 @@ _BURN_IN = 30
 class DriftTest(msgspec.Struct, frozen=True, kw_only=True):
     """One test: its evidence, when it alarmed (seconds since the epoch), what it found.
 
-    `statistic` says what `value` is; the alarm is raised beyond `threshold`. `control` says what
-    the false-alarm rate covers.
+    `kind` is what is tested, `name` on which stream. `statistic` says what `value` is; the alarm is
+    raised beyond `threshold`. `control` says what the false-alarm rate covers.
     """
 
+    kind: str
     name: str
     alarm: bool
     false_alarm_rate: float
@@ -55,16 +56,21 @@ class DriftTest(msgspec.Struct, frozen=True, kw_only=True):
     finding: str = ""
 
 
+DRAWS = "draws against propensities"
+EXPECTATIONS = "metrics against expectations"
+QUERIES = "queries against training rows"
+LATER = "later queries against earlier"
+E_VALUE, P_VALUE = "log e-value", "p-value"
 WHOLE_STREAM = "over the whole stream"
 
 
 def propensity_drift(rounds: LoggedRounds, rate: float = DEFAULT_RATE) -> list[DriftTest]:
     """Draws against logged probabilities: of all rounds, then of each tenant."""
     everyone = np.ones(len(rounds), dtype=np.bool_)
-    tests = [_propensities("propensities", rounds, everyone, rate)]
+    tests = [_propensities("all", rounds, everyone, rate)]
     tenants = frequent(rounds.tenants)
     for tenant in tenants if len(tenants) > 1 else ():
-        name = f"propensities of tenant {tenant or '(none)'}"
+        name = f"tenant {tenant or '(none)'}"
         tests.append(_propensities(name, rounds, rounds.tenants == tenant, rate / len(tenants)))
     return tests
 
@@ -74,7 +80,7 @@ def _propensities(
 ) -> DriftTest:
     test = PropensityTest(rounds.arms, rate)
     test.observe(rounds.probabilities[mine], rounds.action[mine])
-    return _outcome(name, test.test, rounds.at[mine], test.finding())
+    return _outcome(DRAWS, name, test.test, rounds.at[mine], test.finding())
 
 
 def expectation_drift(rounds: LoggedRounds, rate: float = DEFAULT_RATE) -> list[DriftTest]:
@@ -115,11 +121,11 @@ def _residuals(
         test.observe(mean_bets(standardised(residuals), AMOUNT_TOLERANCE / _CUT))
     else:
         test.observe(mean_bets(residuals, SHARE_TOLERANCE))
-    name = f"{rounds.metrics[metric]} of {rounds.arms[arm]} against its expectation"
+    name = f"{rounds.metrics[metric]} of {rounds.arms[arm]}"
     observed = float(rounds.values[rows, metric].mean())
     finding = f"{observed:.4g} on average, expected {observed - float(residuals.mean()):.4g}"
     skipped = _BURN_IN if amount else 0
-    return _outcome(name, test, rounds.at[rows][skipped:], finding)
+    return _outcome(EXPECTATIONS, name, test, rounds.at[rows][skipped:], finding)
 
 
 def mean_bets(residuals: Floats, tolerance: float) -> Floats:
@@ -153,7 +159,7 @@ def query_drift(
     test = FeatureDrift(known, rate)
     test.observe(mine.features)
     finding = f"unlike the training rows in {', '.join(test.leading())}"
-    return _outcome("queries against the training rows", test.test, mine.at, finding)
+    return _outcome(QUERIES, "all", test.test, mine.at, finding)
 
 
 def frequent(names: NDArray[np.object_], least: int = MIN_STREAM) -> list[str]:
@@ -163,14 +169,15 @@ def frequent(names: NDArray[np.object_], least: int = MIN_STREAM) -> list[str]:
     return [str(found[index]) for index in order if counts[index] >= least]
 
 
-def _outcome(name: str, test: SequentialTest, at: Floats, finding: str) -> DriftTest:
+def _outcome(kind: str, name: str, test: SequentialTest, at: Floats, finding: str) -> DriftTest:
     alarmed = test.alarmed_at
     return DriftTest(
+        kind=kind,
         name=name,
         alarm=alarmed is not None,
         false_alarm_rate=test.false_alarm_rate,
         control=WHOLE_STREAM,
-        statistic="log e-value",
+        statistic=E_VALUE,
         value=test.log_value,
         threshold=math.log(1.0 / test.false_alarm_rate),
         rows=test.observed,

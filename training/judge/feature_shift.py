@@ -17,13 +17,13 @@ from policies.question import QUESTION_FEATURES
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import Ints, grouped_folds
 from training.fit.threads import one_thread
-from training.judge.drift import DEFAULT_RATE, DriftTest
+from training.judge.drift import DEFAULT_RATE, LATER, P_VALUE, DriftTest
 from training.judge.ope import standard_error
 from training.log.rounds import Bools, Floats, LoggedRounds
 
 # On each side, below which normal tails aren't to be trusted at rates this small.
 MIN_SIDE = 200
-_THIS_LOOK = "of this report, all of these together (Holm)"
+_THIS_LOOK = "of one report (Holm)"
 
 
 @one_thread()
@@ -42,11 +42,11 @@ def feature_shift(
     if min(sides) < MIN_SIDE:
         return []
     questions = rounds.features[:, -len(QUESTION_FEATURES) :].astype(np.float64)
-    names = ["later queries against earlier, all features"]
+    names = ["all features"]
     z = [_classifier_z(rounds, late, seed)]
     changes = [""]
     for name, column in zip(QUESTION_FEATURES, questions.T, strict=True):
-        names.append(f"later queries against earlier, {name}")
+        names.append(name)
         z.append(mean_difference_z(column, late, rounds.groups))
         changes.append(
             f"its mean went from {column[~late].mean():.3f} to {column[late].mean():.3f}"
@@ -100,11 +100,12 @@ def _holm(
         refused[index] = True
     return [
         DriftTest(
+            kind=LATER,
             name=name,
             alarm=bool(refused[index]),
             false_alarm_rate=rate,
             control=_THIS_LOOK,
-            statistic="p-value",
+            statistic=P_VALUE,
             value=float(p_values[index]),
             threshold=float(thresholds[index]),
             rows=rows,

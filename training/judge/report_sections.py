@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from training.judge.drift import DriftTest
+from training.judge.drift import P_VALUE, DriftTest
 from training.judge.gate import Verdict
 from training.judge.log_days import Day, Tally
 from training.judge.ope import Estimate
@@ -60,7 +60,7 @@ def summary(report: OwnerReport) -> list[str]:
         if alarms
         else "drift: no test alarms",
     ]
-    lines += [f"  {test.name}: {test.finding}" for test in report.alarms]
+    lines += [f"  {test.kind}, {test.name}: {test.finding}" for test in report.alarms]
     if report.candidate is not None:
         would = "would promote" if report.candidate.promote else "would refuse"
         lines.append(f"candidate {report.candidate.policy}: the gate {would} it")
@@ -68,12 +68,11 @@ def summary(report: OwnerReport) -> list[str]:
 
 
 def interval(estimate: Estimate, *, signed: bool = False) -> str:
-    """A value with its 95 % interval."""
-    sign = "+" if signed else ""
-    value = f"{estimate.value:{sign}.4g}"
-    if estimate.lower is None or estimate.upper is None or estimate.standard_error is None:
+    """A value with half its 95 % interval."""
+    value = f"{estimate.value:{'+' if signed else ''}.3g}"
+    if estimate.lower is None or estimate.upper is None:
         return value
-    return f"{value} [{estimate.lower:{sign}.4g}, {estimate.upper:{sign}.4g}]"
+    return f"{value} ± {(estimate.upper - estimate.lower) / 2.0:.2g}"
 
 
 def day_and_time(at: float) -> str:
@@ -156,14 +155,23 @@ def _tallies(title: str, tallies: Sequence[Tally]) -> Section:
 
 
 def _drift(tests: Sequence[DriftTest]) -> Section:
+    """Alarms one by one; of the tests of a kind that don't alarm, the one that is nearest to it."""
+    shown: list[tuple[str, DriftTest]] = [(test.name, test) for test in tests if test.alarm]
+    for kind in dict.fromkeys(test.kind for test in tests):
+        quiet = [test for test in tests if test.kind == kind and not test.alarm]
+        if quiet:
+            nearest = max(quiet, key=_nearness)
+            more = f" (and {len(quiet) - 1} more)" if len(quiet) > 1 else ""
+            shown.append((nearest.name + more, nearest))
     return Section(
         "Drift",
-        "Each test's rate is its chance of a false alarm; a log e-value alarms above its "
-        "threshold, a p-value at or below it.",
-        ["test", "alarm", "evidence", "threshold", "rate", "rounds", "found"],
+        "The rate is a test's chance of a false alarm. A log e-value alarms from its threshold "
+        "on, a p-value at or below it.",
+        ["test", "of", "alarm", "evidence", "threshold", "rate", "rounds", "found"],
         [
             [
-                test.name,
+                test.kind,
+                name,
                 f"since {day_and_time(test.since)}" if test.since is not None else "no",
                 f"{test.statistic} {test.value:.3g}",
                 f"{test.threshold:.3g}",
@@ -171,10 +179,17 @@ def _drift(tests: Sequence[DriftTest]) -> Section:
                 f"{test.rows:,}",
                 test.finding,
             ]
-            for test in tests
+            for name, test in shown
         ],
-        marked=[index for index, test in enumerate(tests) if test.alarm],
+        marked=[index for index, (_, test) in enumerate(shown) if test.alarm],
     )
+
+
+def _nearness(test: DriftTest) -> float:
+    """How near to its alarm a test is, among tests of its kind."""
+    if test.statistic == P_VALUE:
+        return -test.value / test.threshold
+    return test.value - test.threshold
 
 
 def _candidate(verdict: Verdict) -> Section:
