@@ -58,14 +58,7 @@ class FeatureDrift:
 
     def _p_values(self, features: NDArray[np.float32]) -> Floats:
         """(n, C) smoothed ranks from above, each among all before it and itself."""
-        values = self._known.channel_values(features)
-        bins = np.stack(
-            [
-                np.searchsorted(edges, column, side="right")
-                for edges, column in zip(self._known.edges, values.T, strict=True)
-            ],
-            axis=1,
-        )
+        bins = self._known.bins(self._known.channel_values(features))
         counted = bins[:, :, None] >= np.arange(self._at_least.shape[1])
         after = self._at_least + counted.cumsum(axis=0)
         rows, channels = np.ogrid[: len(bins), : bins.shape[1]]

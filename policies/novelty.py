@@ -33,9 +33,9 @@ class KnownQueries:
     """Distances, p-values and drift channels of queries, relative to a policy's training rows.
 
     Tensors, each with PREFIX, for d features, K prototypes, m calibration rows, R directions, C
-    channels and B bins: shift (d,), scale (d,), prototypes (K, d) on scaled features, distances
-    (m,) ascending, directions (R, d) on scaled features, edges (C, B − 1) ascending, counts (C, B)
-    of calibration rows.
+    channels and E edges: shift (d,), scale (d,), prototypes (K, d) on scaled features, distances
+    (m,) ascending, directions (R, d) on scaled features, edges (C, E) ascending, counts
+    (C, 2·E + 1) of calibration rows by bin.
     """
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -62,10 +62,9 @@ class KnownQueries:
         known = len(self._calibration)
         self._p_values = np.arange(known + 1.0, 0.0, -1.0) / (known + 1.0)
         self._directions = np.ascontiguousarray(given["directions"].T, dtype=np.float32)
-        self.edges = given["edges"].astype(np.float64)
-        """(C, B − 1) between the channels' bins."""
+        self._edges = given["edges"].astype(np.float64)
         self.counts = given["counts"].astype(np.int64)
-        """(C, B) calibration rows in each bin."""
+        """(C, 2·E + 1) calibration rows in each bin."""
 
     @classmethod
     def of(cls, artifact: Artifact) -> "KnownQueries | None":
@@ -99,6 +98,19 @@ class KnownQueries:
         nearer = self._calibration.searchsorted(self.distances(features))
         return np.asarray(self._p_values[nearer])
 
+    def bins(self, values: Floats) -> NDArray[np.intp]:
+        """(n, C) the bin of each channel's value: on an edge, or between two.
+
+        Question features have few values, so most of their edges are such values.
+        """
+        return np.stack(
+            [
+                edges.searchsorted(column, side="left") + edges.searchsorted(column, side="right")
+                for edges, column in zip(self._edges, values.T, strict=True)
+            ],
+            axis=1,
+        )
+
     def channel_values(self, features: NDArray[np.float32]) -> Floats:
         """(n, C) what each channel reads off features (n, d)."""
         projections = (features * self._scale - self._shift) @ self._directions
@@ -122,8 +134,8 @@ def _check_shapes(given: Mapping[str, NDArray[Any]]) -> None:
         and len(given["prototypes"]) > 0
         and given["directions"].shape == (len(given["directions"]), dimension)
         and given["distances"].ndim == 1
-        and given["edges"].shape == (channels, bins - 1)
-        and given["counts"].shape == (channels, bins)
+        and given["edges"].shape == (channels, (bins - 1) // 2)
+        and given["counts"].shape == (channels, 2 * ((bins - 1) // 2) + 1)
         and bool((given["counts"] >= 0).all())
     )
     if not fits:

@@ -6,6 +6,7 @@ near-duplicate group: traffic repeats itself too, and a calibration row must be 
 a prototype's query as a new one is.
 """
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ _MOST_PROTOTYPES, _ROWS_A_PROTOTYPE = 64, 20
 # A cluster of fewer rows isn't kept: it would be a query's own vector, and make outliers known.
 _MIN_CLUSTER = 5
 _DIRECTIONS = 8
-_BINS = 32
+_EDGES = 16
 # A standardised question feature counts a tenth of a unit-norm embedding, but one that hardly
 # varies is taken to vary by this much: a value that training never saw is far away.
 _QUESTION_SHARE, _MIN_SPREAD = 0.1, 0.05
@@ -66,15 +67,19 @@ def fit_known_queries(features: NDArray[np.float32], seed: int) -> dict[str, NDA
         "distances": np.zeros(0, dtype=np.float32),
     }
     channels = 1 + len(QUESTION_FEATURES) + len(tensors["directions"])
-    tensors["edges"] = np.zeros((channels, _BINS - 1), dtype=np.float32)
-    tensors["counts"] = np.zeros((channels, _BINS), dtype=np.int32)
-    # Distances and channels are read off as they will be in service: rounded tensors and all.
-    reader = KnownQueries({PREFIX + name: tensor for name, tensor in tensors.items()})
-    tensors["edges"] = _edges(reader.channel_values(seen))
-    tensors["counts"] = _counts(reader.channel_values(calibration), tensors["edges"])
+    tensors["edges"] = np.zeros((channels, _EDGES), dtype=np.float32)
+    tensors["counts"] = np.zeros((channels, 2 * _EDGES + 1), dtype=np.int32)
+    # Distances and bins are read off as they will be in service: rounded tensors and all.
+    tensors["edges"] = _edges(_reader(tensors).channel_values(seen))
+    reader = _reader(tensors)
+    tensors["counts"] = _counts(reader.bins(reader.channel_values(calibration)))
     distances = reader.distances(calibration[:_MOST_DISTANCES])
     tensors["distances"] = np.sort(distances).astype(np.float32)
     return {PREFIX + name: tensor for name, tensor in tensors.items()}
+
+
+def _reader(tensors: Mapping[str, NDArray[Any]]) -> KnownQueries:
+    return KnownQueries({PREFIX + name: tensor for name, tensor in tensors.items()})
 
 
 def _scale(features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -103,17 +108,14 @@ def _directions(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(C, B − 1) quantiles of the rows that made the prototypes: the bins are fixed before any
+    """(C, E) quantiles of the rows that made the prototypes: the bins are fixed before any
     row that is ranked is looked at.
     """
-    shares = np.linspace(0.0, 1.0, _BINS + 1)[1:-1]
+    shares = np.linspace(0.0, 1.0, _EDGES + 2)[1:-1]
     return np.quantile(values, shares, axis=0).T.astype(np.float32)
 
 
-def _counts(values: NDArray[np.float64], edges: NDArray[np.float32]) -> NDArray[np.int32]:
-    return np.stack(
-        [
-            np.bincount(np.searchsorted(row, column, side="right"), minlength=_BINS)
-            for row, column in zip(edges.astype(np.float64), values.T, strict=True)
-        ]
-    ).astype(np.int32)
+def _counts(bins: NDArray[np.intp]) -> NDArray[np.int32]:
+    """(C, 2·E + 1) rows in each bin."""
+    counts = [np.bincount(column, minlength=2 * _EDGES + 1) for column in bins.T]
+    return np.stack(counts).astype(np.int32)
