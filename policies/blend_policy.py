@@ -1,35 +1,34 @@
 """A blended reward model per arm and metric: what training on outcomes ships."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.artifact import Artifact, Manifest, seal
+from policies.artifact import Artifact, Manifest
 from policies.errors import ArtifactError
 from policies.policy import Floats
 from policies.reward_model import RewardModel, read_reward_model
-from policies.stored_policy import StoredPolicy
+from policies.stored_policy import NO_TENSORS, StoredPolicy, Tensors, carried_tensors
 
 
 class BlendPolicy(StoredPolicy):
-    """Expected metrics by a `RewardModel`."""
+    """Expected metrics by a `RewardModel`; a known tenant's offsets are added to its scores."""
 
     kind: ClassVar[str] = "blend"
 
-    def __init__(self, manifest: Manifest, model: RewardModel) -> None:
-        """Store the model.
+    def __init__(
+        self, manifest: Manifest, model: RewardModel, *, carried: Tensors = NO_TENSORS
+    ) -> None:
+        """Store the model, and what any policy may carry beside it (`policies.stored_policy`).
 
         Raises:
             ArtifactError: the model doesn't fit the manifest, or the manifest is of other tensors.
         """
+        self._keep(manifest, model.tensors(), carried)
         shape = (len(manifest.arms), len(manifest.metrics))
-        self._artifact = seal(manifest, model.tensors())
         self._model = read_reward_model(self._artifact.tensors, *shape)
-        if manifest.version not in ("", self._artifact.version):
-            raise ArtifactError(
-                f"policy {manifest.version} has tensors that no blend has", field="tensors"
-            )
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> "BlendPolicy":
@@ -40,16 +39,18 @@ class BlendPolicy(StoredPolicy):
         """
         manifest = artifact.manifest
         model = read_reward_model(artifact.tensors, len(manifest.arms), len(manifest.metrics))
-        return cls(manifest, model)
+        return cls(manifest, model, carried=carried_tensors(artifact))
 
-    def expected(self, features: NDArray[np.float32]) -> Floats:
+    def expected(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> Floats:
         if features.shape[1] != len(self._model.scaling.shift):
             raise ArtifactError(
                 f"policy {self.version} reads {len(self._model.scaling.shift)} features, not "
                 f"{features.shape[1]}",
                 field="features",
             )
-        return self._model.expected(features)
+        return self._model.bounds(self._offsets.added(self._model.scores(features), tenants))
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:  # noqa: ARG002
         return [f"learned from {self._artifact.manifest.training.get('rows', 'some')} rows"]

@@ -1,16 +1,15 @@
 """A linear reward model per arm and metric, on the features as they are: what training ships."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.artifact import Artifact, Manifest, seal
+from policies.artifact import Artifact, Manifest
 from policies.errors import ArtifactError
 from policies.policy import Floats
-from policies.stored_policy import StoredPolicy
-from policies.tenant_offsets import TenantOffsets
+from policies.stored_policy import NO_TENSORS, StoredPolicy, Tensors, carried_tensors
 
 # A head's link: the metric itself, or its log-odds (for metrics within 0..1).
 IDENTITY, LOGISTIC = 0, 1
@@ -33,7 +32,7 @@ class LinearPolicy(StoredPolicy):
         intercepts: NDArray[np.float64],
         links: NDArray[np.int8],
         *,
-        offsets: TenantOffsets | None = None,
+        carried: Tensors = NO_TENSORS,
     ) -> None:
         """Store the heads.
 
@@ -42,7 +41,7 @@ class LinearPolicy(StoredPolicy):
             coefficients: (A, M, d).
             intercepts: (A, M).
             links: (M,) IDENTITY or LOGISTIC.
-            offsets: what is added for tenants, if anything is.
+            carried: what any policy may carry beside its heads, see `policies.stored_policy`.
 
         Raises:
             ArtifactError: the shapes don't fit the manifest, or a number isn't finite.
@@ -60,18 +59,8 @@ class LinearPolicy(StoredPolicy):
             raise ArtifactError(
                 f"policy {manifest.version} has numbers that aren't finite", field="tensors"
             )
-        tensors: dict[str, NDArray[Any]] = {
-            "coefficients": coefficients,
-            "intercepts": intercepts,
-            "links": links,
-            **({} if offsets is None else offsets.tensors),
-        }
-        self._artifact = seal(manifest, tensors)
-        if manifest.version not in ("", self._artifact.version):
-            raise ArtifactError(
-                f"policy {manifest.version} has tensors that no linear policy has", field="tensors"
-            )
-        self._offsets = TenantOffsets.of_artifact(self._artifact)
+        own: Tensors = {"coefficients": coefficients, "intercepts": intercepts, "links": links}
+        self._keep(manifest, own, carried)
         self._shape = shape
         self._dimension = coefficients.shape[2]
         # One matrix product serves every head; laid out (d, A·M) so that a single row is a gemv.
@@ -92,8 +81,8 @@ class LinearPolicy(StoredPolicy):
             coefficients, intercepts, links = (artifact.tensors[name] for name in names)
         except KeyError as error:
             raise ArtifactError(f"policy {artifact.version} has no tensor {error}") from error
-        offsets = TenantOffsets.of_artifact(artifact)
-        return cls(artifact.manifest, coefficients, intercepts, links, offsets=offsets)
+        carried = carried_tensors(artifact)
+        return cls(artifact.manifest, coefficients, intercepts, links, carried=carried)
 
     def expected(
         self, features: NDArray[np.float32], tenants: Sequence[str] | None = None

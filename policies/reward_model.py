@@ -79,14 +79,21 @@ class RewardModel(NamedTuple):
 
     def expected(self, features: Singles) -> Floats:
         """(n, A, M) expected metrics for features (n, d)."""
+        return self.bounds(self.scores(features))
+
+    def bounds(self, scores: Floats) -> Floats:
+        """Scores (n, A, M), those of metrics that lie in 0..1 clipped to it."""
+        return np.where(self.bounded, scores.clip(0.0, 1.0), scores)
+
+    def scores(self, features: Singles) -> Floats:
+        """(n, A, M) the sum of the blocks."""
         scaled = self.scaling.apply(features)
         scores = scaled @ _flat(self.linear)
         if self.landmarks is not None and self.landmark_heads is not None:
             scores += self.landmarks.similarities(scaled) @ _flat(self.landmark_heads)
         if self.hidden is not None and self.hidden_heads is not None:
             scores += self.hidden.activations(scaled) @ _flat(self.hidden_heads)
-        expected = scores.reshape(-1, *self.intercepts.shape) + self.intercepts
-        return np.where(self.bounded, expected.clip(0.0, 1.0), expected)
+        return np.asarray(scores.reshape(-1, *self.intercepts.shape) + self.intercepts)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """As an artifact holds it."""

@@ -79,6 +79,21 @@ class RuleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     only: list[str] = []
 
 
+class OutOfDistributionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[out_of_distribution]`: queries unlike those that the policy was trained on.
+
+    `alpha` is the share of queries from the training distribution that may be flagged, 0 to flag
+    none; `safe_arm` names the arm, or the route, that flagged queries are kept to.
+    """
+
+    alpha: float = 0.005
+    safe_arm: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha < 1.0:
+            raise ValueError(f"alpha must lie from 0 to below 1, not at {self.alpha}")
+
+
 def allows(rule: RuleSettings, arm: Arm) -> bool:
     """Whether a rule that applies leaves an arm in."""
     named = {arm.name, arm.route}
@@ -97,6 +112,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     default_objective: str = DEFAULT_OBJECTIVE
     exploration: Exploration = Exploration()
     rules: list[RuleSettings] = []
+    out_of_distribution: OutOfDistributionSettings = OutOfDistributionSettings()
     encoder: str = "static"
 
     def __post_init__(self) -> None:
@@ -110,6 +126,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
             hint = did_you_mean(self.default_objective, self.all_objectives())
             raise ValueError(f"default_objective {self.default_objective!r} isn't defined{hint}")
         known = {*self.known_arm_names(), *_ROUTES}
+        self._check_safe_arm()
         for index, rule in enumerate(self.rules):
             if not (rule.require or rule.forbid or rule.only):
                 raise ValueError(f"rules[{index}] does nothing: give it require, forbid or only")
@@ -122,6 +139,15 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
                         f"rules[{index}] names {name!r}, which is no arm or route"
                         f"{did_you_mean(name, known)}"
                     )
+
+    def _check_safe_arm(self) -> None:
+        safe = self.out_of_distribution.safe_arm
+        known = {name for arm in self.arm_list() for name in (arm.name, arm.route) if name}
+        if safe is not None and safe not in known:
+            raise ValueError(
+                f"out_of_distribution.safe_arm names {safe!r}, which is no configured arm, nor the "
+                f"route of one{did_you_mean(safe, known)}"
+            )
 
     def _check_arms(self) -> None:
         for name, arm in self.arms.items():

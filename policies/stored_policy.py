@@ -1,12 +1,47 @@
 """What every policy reads off its own artifact."""
 
-from policies.artifact import Artifact
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from policies.artifact import Artifact, Manifest, seal
+from policies.errors import ArtifactError
+from policies.tenant_offsets import TenantOffsets
+
+Tensors = Mapping[str, NDArray[Any]]
+NO_TENSORS: Tensors = MappingProxyType({})
+
+# How the names begin of tensors that any kind of policy may carry beside its own: what queries it
+# knows, how sure it is, what is added for tenants.
+_CARRIED = ("known_", "posterior_", "tenant_")
+
+
+def carried_tensors(artifact: Artifact) -> dict[str, NDArray[Any]]:
+    """Those of an artifact's tensors that don't depend on its kind."""
+    return {name: tensor for name, tensor in artifact.tensors.items() if name.startswith(_CARRIED)}
 
 
 class StoredPolicy:
     """Base of policies that keep the artifact they were made from or made."""
 
     _artifact: Artifact
+    _offsets: TenantOffsets
+
+    def _keep(self, manifest: Manifest, own: Tensors, carried: Tensors) -> None:
+        """Store the artifact of these tensors, and read what it carries.
+
+        Raises:
+            ArtifactError: the manifest is of other tensors, or a carried one doesn't fit it.
+        """
+        self._artifact = seal(manifest, {**own, **carried})
+        if manifest.version not in ("", self._artifact.version):
+            raise ArtifactError(
+                f"policy {manifest.version} has tensors that no {manifest.kind} policy has",
+                field="tensors",
+            )
+        self._offsets = TenantOffsets.of_artifact(self._artifact)
 
     @property
     def name(self) -> str:

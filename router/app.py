@@ -31,6 +31,7 @@ from router.api.route import RouteController
 from router.api.strict_request import StrictRequest
 from router.auth import Keys, caller_of
 from router.decider import Decider
+from router.drift_monitor import DriftMonitor
 from router.log.event_log import EventLog
 from router.log.spool import Spool
 from router.log.store import EventStore
@@ -103,7 +104,9 @@ def create_app(
         metrics.observe_answer(event)
 
     answerer = Answerer(backends, Prompts.of(settings.answers), settings.answers, finished)
-    services = Services(settings, decider, watcher.active, log, watcher, metrics, answerer)
+    names = settings.known_arm_names()
+    drift = DriftMonitor(watcher.active, names, settings.drift.false_alarm_rate)
+    services = Services(settings, decider, watcher.active, log, watcher, metrics, answerer, drift)
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:

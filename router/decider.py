@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import uuid_utils
+from numpy.typing import NDArray
 
 from policies.choose import choose
 from policies.eligibility import Eligibility, eligibility
@@ -20,6 +21,7 @@ from policies.settings import PolicySettings
 from router.answers.errors import NoAnswerError
 from router.api.schemas import ArmOutlook, PolicyReference, RouteRequest, RouteResponse
 from router.conversation import last_user_text, routed_query
+from router.out_of_distribution import keep_to_safe_arm
 from router.serving_policy import ServingPolicy
 
 
@@ -37,6 +39,7 @@ class _Case(NamedTuple):
     query: str
     objective: Objective
     eligibility: Eligibility
+    out_of_distribution: bool = False
 
 
 class Decider:
@@ -58,6 +61,7 @@ class Decider:
         self._rules = settings.rules
         self._objectives = settings.all_objectives()
         self._default_objective = settings.default_objective
+        self._out_of_distribution = settings.out_of_distribution
         self.featurizer = featurizer
         self._text = text
         self._logged_attributes = frozenset(logged_attributes)
@@ -96,6 +100,7 @@ class Decider:
                     error.field = f"requests[{index}].{error.field}"
                 raise
         features = self.featurizer.features([case.query for case in cases])
+        cases = self._flag_unknown(cases, features, serving)
         expected = serving.expected(features, [request.tenant for request in requests])
         utilities = self._utilities(expected, cases, serving)
         probabilities = self._probabilities(utilities, cases, serving)
@@ -144,6 +149,19 @@ class Decider:
                 raise NoAnswerError(f"no arm is left to take now ({reasons})")
             raise ArmError(f"no eligible arm is left ({reasons})", field="arms")
         return _Case(request, query, objective, eligible)
+
+    def _flag_unknown(
+        self, cases: list[_Case], features: NDArray[np.float32], serving: ServingPolicy
+    ) -> list[_Case]:
+        """Flag queries unlike those the policy knows, and keep them to the safe arm."""
+        settings = self._out_of_distribution
+        if serving.known is None or settings.alpha == 0.0:
+            return cases
+        for row, p_value in enumerate(serving.known.p_values(features).tolist()):
+            if p_value <= settings.alpha:
+                kept = keep_to_safe_arm(cases[row].eligibility, self.arms, settings, p_value)
+                cases[row] = cases[row]._replace(eligibility=kept, out_of_distribution=True)
+        return cases
 
     def _utilities(
         self, expected: Floats, cases: Sequence[_Case], serving: ServingPolicy
@@ -201,6 +219,7 @@ class Decider:
             feature_version=self.featurizer.version,
             rules=case.eligibility.rules,
             fallback=serving.fallback,
+            out_of_distribution=case.out_of_distribution,
             attributes={
                 name: value
                 for name, value in case.request.attributes.items()

@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
+from router.drift_monitor import DriftState
 from router.log.event_log import LogCounters
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -44,6 +45,21 @@ class Metrics:
         self._decisions = Counter(
             "rag_router_decisions", "Decisions made.", ["arm", "explored"], registry=registry
         )
+        self._out_of_distribution = Counter(
+            "rag_router_out_of_distribution",
+            "Decisions on queries unlike those the policy was trained on.",
+            registry=registry,
+        )
+        self._drift = {
+            name: Gauge(
+                f"rag_router_drift_{name}",
+                text,
+                ["test"],
+                registry=registry,
+                multiprocess_mode=mode,
+            )
+            for name, (text, mode) in _DRIFT.items()
+        }
         self._seconds = Histogram(
             "rag_router_decide_seconds",
             "Seconds to decide one request or batch, from decoded to logged.",
@@ -104,6 +120,7 @@ class Metrics:
             (e.arm, str(e.explored).lower()) for e in events
         ).items():
             self._decisions.labels(arm, explored).inc(count)
+        self._out_of_distribution.inc(sum(event.out_of_distribution for event in events))
         self._seconds.observe(seconds)
 
     def observe_answer(self, event: AnswerFinished) -> None:
@@ -128,6 +145,13 @@ class Metrics:
         """Take over the states of the circuit breakers, by backend."""
         for backend, state in states.items():
             self._breakers.labels(backend).set(_BREAKER_STATES[state])
+
+    def observe_drift(self, states: Sequence[DriftState]) -> None:
+        """Take over where the drift tests stand."""
+        for state in states:
+            self._drift["log_e_value"].labels(state.test).set(state.log_e_value)
+            self._drift["alarm"].labels(state.test).set(state.alarm)
+            self._drift["observed"].labels(state.test).set(state.observed)
 
     def observe_feedback(self, events: Sequence[FeedbackGiven]) -> None:
         """Count feedback."""
@@ -178,6 +202,12 @@ _ANSWER_COUNTS = {
     "cost_usd": "US dollars for answers, as far as prices and token counts are known.",
     "dropped_citations": "Citations of passages that weren't given, taken out of answers.",
     "answers_without_citation": "Answers that cite none of the passages they were given.",
+}
+# Text, and how several workers' states become one.
+_DRIFT: dict[str, tuple[str, Literal["livemax", "livesum"]]] = {
+    "log_e_value": ("Log evidence of drift: the most of any worker.", "livemax"),
+    "alarm": ("1 once a worker's test has raised its alarm; a new policy resets it.", "livemax"),
+    "observed": ("Decisions tested.", "livesum"),
 }
 _LOG_COUNTS = {
     "recorded": "Events given to the log.",

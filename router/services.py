@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from router.answers.answerer import Answerer
 from router.decider import Decider
+from router.drift_monitor import DriftMonitor
 from router.log.event_log import EventLog
 from router.metrics import Metrics
 from router.policy_watcher import PolicyWatcher
@@ -22,10 +23,12 @@ class Services:
     watcher: PolicyWatcher
     metrics: Metrics
     answerer: Answerer
+    drift: DriftMonitor
 
     def report_states(self) -> None:
-        """Tell the metrics what the log and the breakers have come to."""
+        """Tell the metrics what the log, the breakers and the drift tests have come to."""
         self.metrics.observe_log(self.log.counters)
         self.metrics.observe_breakers(
             {breaker.name: breaker.state for breaker in self.answerer.backends.breakers}
         )
+        self.metrics.observe_drift(self.drift.states())

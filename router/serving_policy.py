@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from policies.arms import Arm, arm_names
 from policies.errors import ArtifactError
 from policies.exploration import Exploration, until_first_promotion
+from policies.novelty import KnownQueries
 from policies.policy import Floats, Policy, arm_columns
 
 MAX_EXPECTATION = 1e9
@@ -24,6 +25,7 @@ class ServingPolicy(NamedTuple):
     columns: NDArray[np.intp]
     exploration: Exploration
     fallback: str | None = None
+    known: KnownQueries | None = None
 
     def expected(
         self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
@@ -57,7 +59,14 @@ def fit_to_service(
         )
     if not promoted:
         exploration = until_first_promotion(exploration)
-    return ServingPolicy(policy, columns, exploration, fallback)
+    known = KnownQueries.of(policy.artifact())
+    if known is not None and known.dimension != feature_dimension:
+        raise ArtifactError(
+            f"policy {policy.version} knows queries of {known.dimension} features, not "
+            f"{feature_dimension}",
+            field="tensors",
+        )
+    return ServingPolicy(policy, columns, exploration, fallback, known)
 
 
 class ActivePolicy:

@@ -193,6 +193,18 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"queue_size must be at least 1, not {self.queue_size}")
 
 
+class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How rarely a drift test of the service may raise a false alarm, over all of its stream."""
+
+    false_alarm_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.false_alarm_rate < 1.0:
+            raise ValueError(
+                f"false_alarm_rate must lie from 0 to below 1, not at {self.false_alarm_rate}"
+            )
+
+
 class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Environment variables that hold the callers' keys (comma-separated) and the admin key.
 
@@ -213,6 +225,7 @@ class Settings(PolicySettings, frozen=True, kw_only=True, forbid_unknown_fields=
     breakers: BreakerSettings = BreakerSettings()
     redis: RedisSettings = RedisSettings()
     log: LogSettings = LogSettings()
+    drift: DriftSettings = DriftSettings()
     auth: AuthSettings = AuthSettings()
 
     def __post_init__(self) -> None:

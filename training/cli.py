@@ -19,6 +19,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "promote": ("training.commands.promote:promote", "Judge a policy and make it serve."),
     "rollback": ("training.commands.promote:rollback", "Let the previous policy serve again."),
     "list": ("training.commands.promote:list_policies", "List the stored policies."),
+    "report": ("training.commands.report:command", "Say what a log tells its owner."),
     "simulate": ("training.commands.simulate:command", "Send traffic with known outcomes."),
     "encoder": ("training.encoders.commands:encoder", "Make the encoder of the features."),
 }

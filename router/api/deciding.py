@@ -45,9 +45,9 @@ async def decide(
         raise
     for decision in decisions:
         services.log.record(decision.event)
-    services.metrics.observe_decisions(
-        [decision.event for decision in decisions], time.perf_counter() - started
-    )
+    events = [decision.event for decision in decisions]
+    services.drift.observe(events)
+    services.metrics.observe_decisions(events, time.perf_counter() - started)
     return decisions
 
 

@@ -34,6 +34,7 @@ class HealthController(Controller):
             fallback=serving.fallback,
             refused=refused,
             backends=backends,
+            drift={state.test: state.finding for state in services.drift.states() if state.alarm},
         )
 
 

@@ -300,3 +300,4 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     fallback: str | None = None
     refused: str | None = None
     backends: dict[str, str] = {}
+    drift: dict[str, str] = {}

@@ -33,6 +33,13 @@ from policies.strict_toml import decode_strictly
         ('[[rules]]\nrequire = ["citations"]', "sources"),
         ('[[rules]]\nforbid = ["finetund"]', "did you mean 'finetuned'"),
         ('[[rules]]\nwhen = { attribute = "a", equals = "b" }', "does nothing"),
+        ("[out_of_distribution]\nalpha = 1.0", "alpha must lie from 0 to below 1"),
+        ('[out_of_distribution]\nsafe_arm = "retreive"', "did you mean 'retrieve'"),
+        (
+            '[arms.a]\nroute = "hybrid"\n[out_of_distribution]\nsafe_arm = "retrieve"',
+            "no configured arm",
+        ),
+        ('[out_of_distribution]\nsafearm = "a"', "did you mean 'safe_arm'"),
         ('[[rules]]\nwhen = { atribute = "a" }', "rules[0].when.atribute"),
     ],
 )

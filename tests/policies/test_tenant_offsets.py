@@ -49,7 +49,7 @@ def test_odd_names_are_names_too() -> None:
 
 def test_a_logistic_head_shifts_in_log_odds() -> None:
     heads = (np.zeros((3, 1, DIMENSION), np.float32), np.zeros((3, 1)), np.array([LOGISTIC], "i1"))
-    policy = LinearPolicy(manifest(), *heads, offsets=offsets())
+    policy = LinearPolicy(manifest(), *heads, carried=offsets().tensors)
     expected = policy.expected(np.zeros((1, DIMENSION), np.float32), ["acme"])
     np.testing.assert_allclose(expected[0], 1 / (1 + np.exp(-SHIFT)))
 

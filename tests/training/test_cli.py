@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from tests.training.worlds import outcome_rows, write_rows
 from training.cli import SUBCOMMANDS, main
 
-OWN = ("import", "replay", "train", "evaluate", "decide")
+OWN = ("import", "replay", "train", "evaluate", "decide", "report")
 
 
 def rag_policy(*arguments: object) -> Result:

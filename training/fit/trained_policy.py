@@ -18,6 +18,7 @@ from training.fit.candidates import ALPHAS, MIN_ARM_ROWS
 from training.fit.feature_scale import QUESTION_SHARE
 from training.fit.folds import group_numbers, grouped_folds
 from training.fit.heads import linear_policy
+from training.fit.known_queries import with_known_queries
 from training.fit.log_evidence import FOLDS, WarmRows
 from training.fit.log_fit import DEFAULT, LogFit, fit_from_rounds
 from training.fit.members import PENALTIES
@@ -81,7 +82,7 @@ def train_on_outcomes(
         },
         evaluation={"cross_fitted": msgspec.to_builtins(fitted.scores)},
     )
-    return BlendPolicy(manifest, fitted.model)
+    return with_known_queries(BlendPolicy(manifest, fitted.model), rows.features, seed)
 
 
 def holdout_of(rounds: int) -> float:
@@ -182,7 +183,8 @@ def train_on_rounds(
     # The salt follows from the data, so that the same training gives the same artifact.
     salt = bytes.fromhex(log_hash(mine.decision_ids.tolist(), mine.values))[:SALT_BYTES]
     offsets = TenantOffsets.by_tenant(fit.tenants.offsets, salt)
-    return LinearPolicy.from_artifact(with_offsets(policy.artifact(), offsets))
+    policy = LinearPolicy.from_artifact(with_offsets(policy.artifact(), offsets))
+    return with_known_queries(policy, mine.features, seed)
 
 
 def _warm_rows(warm: WarmStart | None, rounds: LoggedRounds) -> WarmRows | None:

@@ -1,0 +1,125 @@
+"""What each arm and each route is worth on logged rounds, and what served is, day by day.
+
+Everything is doubly robust (`training.judge.ope.dr`) with cross-fitted reward models, and intervals
+are robust to repeated queries. An arm's value is that of always taking it, on the explored rounds
+where it could be taken; beside it stands its paired advantage over what served on the same rounds.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import EmptyLogError
+from training.fit.feature_scale import fit_scale
+from training.fit.folds import grouped_folds
+from training.fit.pseudo_outcomes import choose_alphas, draws_of, out_of_fold
+from training.fit.threads import one_thread
+from training.judge.judged_policy import MIN_QUERIES
+from training.judge.ope import Estimate, Sample, dr, overlap, paired_advantage
+from training.log.rounds import Floats, LoggedRounds
+from training.utility import judge_rounds, sample_of
+
+OBJECTIVE = "objective"
+_FOLDS = 5
+
+
+class Worth(msgspec.Struct, frozen=True, kw_only=True):
+    """Always taking one arm, or one route as its arms were drawn.
+
+    `values` and `advantages` (over what served) are by metric, `objective` among them;
+    `effective_sample_size` is Kish's, of the rounds that reported what the objective weighs.
+    """
+
+    name: str
+    rows: int
+    drawn: int
+    effective_sample_size: float
+    values: dict[str, Estimate]
+    advantages: dict[str, Estimate]
+
+
+class Judgeable(NamedTuple):
+    """Rounds, and by metric (`objective` first) the samples whose reward it is."""
+
+    rounds: LoggedRounds
+    samples: dict[str, Sample]
+
+    def rows(self, index: NDArray[np.bool_]) -> "Judgeable":
+        """Some of the rounds."""
+        samples = {
+            name: Sample._make(None if part is None else part[index] for part in sample)
+            for name, sample in self.samples.items()
+        }
+        return Judgeable(self.rounds.rows(index), samples)
+
+
+@one_thread()
+def judgeable(rounds: LoggedRounds, weights: Floats, *, seed: int = 0) -> Judgeable:
+    """Samples of the rounds under the weights (n, M) and for each reported metric alone.
+
+    Raises:
+        EmptyLogError: there are too few distinct queries to fit the reward models.
+    """
+    if (distinct := len(np.unique(rounds.groups))) < MIN_QUERIES:
+        raise EmptyLogError(
+            f"the log's decisions are on {distinct} distinct queries, at least {MIN_QUERIES} are "
+            "needed to say what anything is worth: let the service run on, and export again"
+        )
+    draws = draws_of(rounds, fit_scale(rounds.features).apply(rounds.features))
+    folds = grouped_folds(rounds.groups, _FOLDS, seed)
+    predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
+    wanted = {OBJECTIVE: weights}
+    for m in np.flatnonzero(rounds.observed):
+        wanted[rounds.metrics[m]] = np.zeros_like(weights)
+        wanted[rounds.metrics[m]][:, m] = 1.0
+    return Judgeable(
+        rounds,
+        {
+            name: sample_of(rounds, judge_rounds(rounds, by, predictions), rounds.probabilities)
+            for name, by in wanted.items()
+        },
+    )
+
+
+def incumbent_values(log: Judgeable) -> dict[str, Estimate]:
+    """What served, as it drew, by metric."""
+    return {name: dr(sample) for name, sample in log.samples.items()}
+
+
+def arms_worth(log: Judgeable) -> list[Worth]:
+    """Each arm, always taken."""
+    alone = {arm: np.eye(len(log.rounds.arms))[a] for a, arm in enumerate(log.rounds.arms)}
+    return [worth for name, arms in alone.items() if (worth := _worth(name, log, arms))]
+
+
+def routes_worth(log: Judgeable, routes: Mapping[str, str]) -> list[Worth]:
+    """Each route, always taken, its arms in the proportions in which they were drawn.
+
+    `routes` gives the route of each arm.
+    """
+    names = list(dict.fromkeys(routes[arm] for arm in log.rounds.arms))
+    of = {name: np.array([float(routes[arm] == name) for arm in log.rounds.arms]) for name in names}
+    return [worth for name, arms in of.items() if (worth := _worth(name, log, arms))]
+
+
+def _worth(name: str, log: Judgeable, arms: Floats) -> Worth | None:
+    """Taking these arms (A,), 0 or 1, where they were possible; None where they never were."""
+    possible = (log.rounds.probabilities @ arms > 0.0) & log.rounds.explored
+    if len(np.unique(log.rounds.groups[possible])) < MIN_QUERIES:
+        return None
+    here = log.rows(possible)
+    wanted = here.rounds.probabilities * arms
+    wanted = wanted / wanted.sum(axis=1, keepdims=True)
+    samples = {metric: s._replace(action_dist=wanted) for metric, s in here.samples.items()}
+    incumbent = here.rounds.probabilities
+    return Worth(
+        name=name,
+        rows=len(here.rounds),
+        drawn=int(arms[here.rounds.action].sum()),
+        effective_sample_size=overlap(samples[OBJECTIVE]).effective_sample_size,
+        values={metric: dr(sample) for metric, sample in samples.items()},
+        advantages={m: paired_advantage(sample, incumbent) for m, sample in samples.items()},
+    )
