@@ -32,6 +32,14 @@ class StoreKeys:
         """The stream of who published, activated and rolled back what."""
         self.replicas = f"{self.prefix}:replicas"
         """The set of replicas that have reported; those whose report expired are dropped."""
+        self.rollout = f"{self.prefix}:rollout"
+        """The candidate in shadow or canary."""
+        self.past_rollouts = f"{self.prefix}:rollouts"
+        """The list of rollouts that have ended, the latest first."""
+        self.watch = f"{self.prefix}:rollout:watch"
+        """What the watch has found of the rollout."""
+        self.watch_lease = f"{self.prefix}:rollout:lease"
+        """Which process keeps the watch; it expires."""
 
     def trace(self, decision_id: str) -> str:
         """The hash of a decision's events: what makes each unique → its stream entry's id."""
