@@ -81,10 +81,15 @@ def stage_of(share: float) -> Stage:
     """
     if share == 0.0:
         return "shadow"
+    check_canary_share(share)
+    return "canary"
+
+
+def check_canary_share(share: float) -> None:
+    """Raise ShareError unless a canary can have this share of the draws."""
     if not 0.0 < share < 1.0:  # NaN compares false
         raise ShareError(
             f"a canary's share lies between 0 and 1, not at {share:g}: 0.05 gives the candidate "
-            "one draw in twenty; activate it to give it all",
+            "one draw in twenty; shadow gives it none, activating it all",
             field="share",
         )
-    return "canary"

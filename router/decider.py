@@ -1,11 +1,13 @@
 """From requests to decisions: features, masks, expectations, utilities, probabilities, the draw."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import uuid_utils
+from numpy.typing import NDArray
 
 from policies.choose import choose
 from policies.eligibility import Eligibility, eligibility
@@ -19,8 +21,11 @@ from policies.query import check_query, loggable_text, query_hash
 from policies.settings import PolicySettings
 from router.answers.errors import NoAnswerError
 from router.api.schemas import ArmOutlook, PolicyReference, RouteRequest, RouteResponse
+from router.candidate_draws import CandidateDraws, draws_with_candidate
 from router.conversation import last_user_text, routed_query
 from router.serving_policy import ServingPolicy
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Decision(NamedTuple):
@@ -63,6 +68,7 @@ class Decider:
         self._logged_attributes = frozenset(logged_attributes)
         self._clock = clock
         self._new_id = new_id
+        self._failed_candidate = ""
 
     def decide(
         self,
@@ -98,7 +104,10 @@ class Decider:
         features = self.featurizer.features([case.query for case in cases])
         expected = serving.expected(features)
         utilities = self._utilities(expected, cases, serving)
-        probabilities = self._probabilities(utilities, cases, serving)
+        draws = self._draws(
+            self._probabilities(utilities, cases, serving), features, cases, serving
+        )
+        probabilities = draws.probabilities
         decisions = []
         for row, case in enumerate(cases):
             decision_id = self._new_id()
@@ -115,7 +124,9 @@ class Decider:
                 expected[row],
                 pack_features(features[row]),
             )
+            event = draws.mark(event, row)
             reasons = [*case.eligibility.rules, *serving.policy.reasons(features[row])]
+            reasons += draws.reasons(row)
             if explored:
                 reasons.append(
                     f"explored: {self._names[best]} looked best, {self._names[drawn]} was drawn "
@@ -166,6 +177,35 @@ class Decider:
         if greedy.any():
             probabilities[greedy] = arm_probabilities(utilities[greedy], mask[greedy], GREEDY)
         return probabilities
+
+    def _draws(
+        self,
+        incumbent: Floats,
+        features: NDArray[np.float32],
+        cases: Sequence[_Case],
+        serving: ServingPolicy,
+    ) -> CandidateDraws:
+        """What is drawn with: the incumbent's probabilities, mixed with a canary's.
+
+        A request that wants no exploration gets the incumbent's best arm, canary or not: it takes
+        no part in the rollout.
+        """
+        candidate = serving.candidate
+        takes_part = np.array([case.request.explore for case in cases])
+        if candidate is None or not takes_part.any():
+            return CandidateDraws(incumbent)
+        version = candidate.policy.version
+        try:
+            utilities = self._utilities(candidate.expected(features), cases, candidate)
+            probabilities = self._probabilities(utilities, cases, candidate)
+        except Exception:
+            # A candidate mustn't cost anyone a decision, whatever is wrong with it.
+            if self._failed_candidate != version:
+                _LOGGER.exception("candidate %s fails and is left out of such requests", version)
+            self._failed_candidate = version
+            return CandidateDraws(incumbent)
+        share = serving.candidate_share
+        return draws_with_candidate(incumbent, probabilities, takes_part, version, share)
 
     def _event(
         self,
