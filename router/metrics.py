@@ -1,5 +1,6 @@
 """Prometheus metrics of the service."""
 
+import math
 import os
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
-from policies.rollout import Rollout, WatchReport
+from policies.rollout import Rollout, WatchedMetric, WatchReport
 from router.log.event_log import LogCounters
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -140,6 +141,7 @@ class Metrics:
             for name, (text, mode) in _LOG_STATES.items()
         }
         self._told = LogCounters()
+        self._rollout_metrics: set[str] = set()
 
     def observe_decisions(self, events: Sequence[DecisionMade], seconds: float) -> None:
         """Count decisions by arm, and the time they took together."""
@@ -194,14 +196,18 @@ class Metrics:
         self._rollout_stage.set(0 if rollout is None else _STAGES[rollout.stage])
         if rollout is None or report is None or report.key != rollout.key:
             self._rollout_verdict.set(0)
-            self._rollout_rounds.clear()
-            self._rollout_advantage.clear()
-            return
-        self._rollout_verdict.set(_VERDICTS[report.verdict])
-        for found in report.metrics:
-            self._rollout_rounds.labels(found.metric).set(found.rounds)
+            found_by: dict[str, WatchedMetric] = {}
+        else:
+            self._rollout_verdict.set(_VERDICTS[report.verdict])
+            found_by = {found.metric: found for found in report.metrics}
+        # What was told of a rollout that is over is taken back, not left to look like the next's.
+        self._rollout_metrics |= found_by.keys()
+        for metric in self._rollout_metrics:
+            found = found_by.get(metric)
+            self._rollout_rounds.labels(metric).set(found.rounds if found else 0)
             for of in ("advantage", "lower", "upper"):
-                self._rollout_advantage.labels(found.metric, of).set(getattr(found, of))
+                value = getattr(found, of) if found else math.nan
+                self._rollout_advantage.labels(metric, of).set(value)
 
     def observe_log(self, counters: LogCounters) -> None:
         """Take over the event log's own counts; called often, so that no scrape misses a worker."""

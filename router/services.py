@@ -7,6 +7,7 @@ from router.decider import Decider
 from router.log.event_log import EventLog
 from router.metrics import Metrics
 from router.policy_watcher import PolicyWatcher
+from router.rollout_watch import RolloutWatch
 from router.serving_policy import ActivePolicy
 from router.settings import Settings
 
@@ -22,10 +23,13 @@ class Services:
     watcher: PolicyWatcher
     metrics: Metrics
     answerer: Answerer
+    watch: RolloutWatch | None = None
 
     def report_states(self) -> None:
-        """Tell the metrics what the log and the breakers have come to."""
+        """Tell the metrics what the log, the breakers and a rollout have come to."""
         self.metrics.observe_log(self.log.counters)
         self.metrics.observe_breakers(
             {breaker.name: breaker.state for breaker in self.answerer.backends.breakers}
         )
+        report = self.watch.report if self.watch is not None else None
+        self.metrics.observe_rollout(self.watcher.rollout, report)
