@@ -30,8 +30,6 @@ class StoreKeys:
         """How often the active policy has changed."""
         self.audit = f"{self.prefix}:audit"
         """The stream of who published, activated and rolled back what."""
-        self.replicas = f"{self.prefix}:replicas"
-        """The set of replicas that have reported; those whose report expired are dropped."""
         self.rollout = f"{self.prefix}:rollout"
         """The candidate in shadow or canary."""
         self.past_rollouts = f"{self.prefix}:rollouts"
@@ -40,6 +38,8 @@ class StoreKeys:
         """What the watch has found of the rollout."""
         self.watch_lease = f"{self.prefix}:rollout:lease"
         """Which process keeps the watch; it expires."""
+        self.replicas = f"{self.prefix}:replicas"
+        """The set of replicas that have reported; those whose report expired are dropped."""
 
     def trace(self, decision_id: str) -> str:
         """The hash of a decision's events: what makes each unique → its stream entry's id."""

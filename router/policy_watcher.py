@@ -69,8 +69,7 @@ class PolicyWatcher:
         """Why this replica keeps its incumbent instead of the registry's active policy."""
         self.candidate_refused: str | None = None
         """Why this replica leaves the registry's candidate out."""
-        self.rollout: Rollout | None = None
-        """The rollout whose candidate is in shadow or canary here."""
+        self._rollout: Rollout | None = None
         self._applied = -1
         self._reported_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -78,6 +77,11 @@ class PolicyWatcher:
         # A thread of its own: long queries that are encoded on others mustn't hold up a swap.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="policy-watcher")
         self.active = ActivePolicy(self._built_in())
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The rollout whose candidate is in shadow or canary here."""
+        return self._rollout
 
     async def start(self) -> None:
         """Serve the active policy, or the cached one if that can't be had; then keep watching."""
@@ -238,11 +242,11 @@ class PolicyWatcher:
         except Exception as error:
             self.refused = self._refusal("policy refused, the incumbent stays", error)
             # The registry's candidate was meant to stand beside the policy that is refused.
-            self.rollout, self.candidate_refused = None, None
+            self._rollout, self.candidate_refused = None, None
             self.active.swap(self.active.current.without_candidate())
         else:
             self.refused = None
-            self.rollout = rollout if candidate is not None else None
+            self._rollout = rollout if candidate is not None else None
             if rollout is not None and candidate is not None:
                 serving = serving._replace(candidate=candidate, candidate_share=rollout.share)
             previous = self.active.swap(serving)
@@ -253,7 +257,7 @@ class PolicyWatcher:
                 serving.policy.name,
                 serving.policy.version,
                 previous.policy.version,
-                f", {self.rollout.version} in {self.rollout.stage}" if self.rollout else "",
+                f", {self._rollout.version} in {self._rollout.stage}" if self._rollout else "",
             )
         self._applied = generation
 
@@ -330,6 +334,6 @@ class PolicyWatcher:
             feature_version=self._decider.featurizer.version,
             at=time.time(),
             refused=self.refused,
-            candidate=self.rollout.version if self.rollout is not None else "",
+            candidate=self._rollout.version if self._rollout is not None else "",
             candidate_refused=self.candidate_refused,
         )

@@ -80,7 +80,7 @@ class RolloutReading:
         """What another reading can go on from."""
         return msgspec.msgpack.encode(self._state)
 
-    def catch_up(self, most: int = 20_000) -> int:
+    def catch_up(self, most: int) -> int:
         """Read what is new, up to so many entries; how many there were."""
         seen = self._read("decisions", most)
         waiting, self._state.waiting = self._state.waiting, []
@@ -92,7 +92,7 @@ class RolloutReading:
         seen = 0
         while seen < most:
             after = self._state.positions.get(stream) or self._start()
-            entries = self._reader.read(stream, after, _CHUNK)
+            entries = self._reader.read(stream, after, min(_CHUNK, most - seen))
             for entry in entries:
                 if isinstance(entry.event, DecisionMade):
                     self._decision(entry.event)
@@ -103,7 +103,7 @@ class RolloutReading:
             seen += len(entries)
             if entries:
                 self._state.positions[stream] = entries[-1].position
-            if len(entries) < _CHUNK:
+            if not entries:
                 break
             self._pause(_PAUSE_S)
         return seen

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from redis.exceptions import RedisError
 
@@ -18,15 +19,27 @@ from policies.registries import PolicyRegistry
 from policies.rollout import Rollout, WatchReport
 from router.log.event_reader import EventReader
 from router.metrics import Metrics
-from router.policy_watcher import PolicyWatcher
 from router.rollout_reading import RolloutReading
 from router.settings import RolloutSettings
 
 _LOGGER = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
-# A holder that is gone is succeeded after this long; a look takes a small part of it.
-_LEASE_S = 15.0
+# A holder that is gone is succeeded after this long.
+_LEASE_S = 10.0
+# Entries of each stream between two reports, a small part of the lease's time.
+_MOST_ENTRIES = 2_000
 BY = "rollout watch"
+
+
+class Follower(Protocol):
+    """What serves here: it takes part in a rollout, and follows the registry's changes."""
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The rollout whose candidate is in shadow or canary here."""
+
+    async def follow(self) -> None:
+        """Apply at once what the registry says."""
 
 
 class RolloutWatch:
@@ -36,7 +49,7 @@ class RolloutWatch:
         self,
         registry: PolicyRegistry,
         reader: EventReader,
-        watcher: PolicyWatcher,
+        watcher: Follower,
         settings: RolloutSettings,
         metrics: Metrics,
         owner: str,
@@ -105,21 +118,26 @@ class RolloutWatch:
         if self._reading is None or lapsed or self._key != rollout.key:
             self._take_over(rollout)
         assert self._reading is not None
-        new = self._reading.catch_up()
-        book = self._reading.book
-        if new or self.report is None or self.report.key != rollout.key:
-            report = WatchReport(
-                key=rollout.key,
-                at=time.time(),
-                verdict=book.verdict(),
-                metrics=book.findings(),
-                state=self._reading.encoded(),
-            )
-            if not self._registry.report_watch(report, self._owner, _LEASE_S):
-                self._reading = None  # somebody else keeps it now, and has not read this
-                return False
-            self.report = report
+        new = _MOST_ENTRIES
+        while new >= _MOST_ENTRIES:
+            new = self._reading.catch_up(_MOST_ENTRIES)
+            if new or self.report is None:
+                report = self._found(rollout, self._reading)
+                if not self._registry.report_watch(report, self._owner, _LEASE_S):
+                    self._reading = None  # somebody else keeps it now, and has not read this
+                    return False
+                self.report = report
+        assert self.report is not None
         return self._act(rollout, self.report)
+
+    def _found(self, rollout: Rollout, reading: RolloutReading) -> WatchReport:
+        return WatchReport(
+            key=rollout.key,
+            at=time.time(),
+            verdict=reading.book.verdict(),
+            metrics=reading.book.findings(),
+            state=reading.encoded(),
+        )
 
     def _take_over(self, rollout: Rollout) -> None:
         earlier = self._registry.watch_report()

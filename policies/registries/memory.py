@@ -28,11 +28,11 @@ class MemoryPolicyRegistry:
         self._policies: dict[str, dict[str, bytes]] = {}
         self._activations: list[Activation] = []
         self._generation = 0
-        self._replicas: dict[str, tuple[ReplicaStatus, float]] = {}
         self._rollout: Rollout | None = None
         self._past_rollouts: list[EndedRollout] = []
         self._watch_report: WatchReport | None = None
         self._watch_lease = ("", 0.0)
+        self._replicas: dict[str, tuple[ReplicaStatus, float]] = {}
 
     def publish(self, artifact: Artifact) -> None:
         self._policies.setdefault(artifact.version, pack_artifact(artifact))
@@ -79,14 +79,6 @@ class MemoryPolicyRegistry:
 
     def generation(self) -> int:
         return self._generation
-
-    def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
-        self._replicas[status.replica] = (status, self._clock() + expires_s)
-
-    def replicas(self) -> list[ReplicaStatus]:
-        now = self._clock()
-        self._replicas = {name: entry for name, entry in self._replicas.items() if entry[1] > now}
-        return [self._replicas[name][0] for name in sorted(self._replicas)]
 
     def roll_out(
         self, version: str, *, share: float = 0.0, by: str = "", note: str = ""
@@ -147,6 +139,14 @@ class MemoryPolicyRegistry:
         self._past_rollouts = [ended, *self._past_rollouts][:PAST_ROLLOUTS]
         self._rollout = None
         return ended
+
+    def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
+        self._replicas[status.replica] = (status, self._clock() + expires_s)
+
+    def replicas(self) -> list[ReplicaStatus]:
+        now = self._clock()
+        self._replicas = {name: entry for name, entry in self._replicas.items() if entry[1] > now}
+        return [self._replicas[name][0] for name in sorted(self._replicas)]
 
     def _require(self, version: str) -> None:
         if version not in self._policies:

@@ -51,49 +51,6 @@ local function finish(rollout, past, audit, outcome, ending, by, note, past_leng
 end
 """
 
-# KEYS: policy, activations, generation, audit, rollout, past rollouts. ARGV: version, activation,
-# who, why, audit length, past length, ending.
-# Answers false for a version that isn't stored, else the active activation.
-_ACTIVATE = (
-    _END
-    + """
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-local active = redis.call('LINDEX', KEYS[2], -1)
-if active and cjson.decode(active)['version'] == ARGV[1] then return active end
-redis.call('RPUSH', KEYS[2], ARGV[2])
-redis.call('INCR', KEYS[3])
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'what', 'activate', 'version', ARGV[1],
-  'by', ARGV[3], 'note', ARGV[4])
-local rollout = redis.call('GET', KEYS[5])
-if rollout then
-  local promoted = cjson.decode(rollout)['version'] == ARGV[1]
-  finish(KEYS[5], KEYS[6], KEYS[4], promoted and 'promoted' or 'replaced', ARGV[7], ARGV[3],
-    ARGV[4], ARGV[6], ARGV[5])
-end
-return ARGV[2]
-"""
-)
-
-# KEYS: activations, generation, audit, rollout, past rollouts. ARGV: who, why, audit length, past
-# length, ending.
-# Answers false where nothing is active, else what is active now, an empty string for the rules.
-_ROLLBACK = (
-    _END
-    + """
-if finish(KEYS[4], KEYS[5], KEYS[3], 'rolled_back', ARGV[5], ARGV[1], ARGV[2], ARGV[4], ARGV[3])
-then
-  redis.call('INCR', KEYS[2])
-  return redis.call('LINDEX', KEYS[1], -1) or ''
-end
-local taken = redis.call('RPOP', KEYS[1])
-if not taken then return false end
-redis.call('INCR', KEYS[2])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'what', 'rollback',
-  'version', cjson.decode(taken)['version'], 'by', ARGV[1], 'note', ARGV[2])
-return redis.call('LINDEX', KEYS[1], -1) or ''
-"""
-)
-
 # KEYS: policy, activations, generation, audit, rollout, past rollouts. ARGV: version, rollout, who,
 # why, audit length, past length, ending, stage, share, the rollout and the active version that the
 # caller has seen ('' for none).
@@ -147,6 +104,49 @@ return 1
 
 # How often a change that somebody else got ahead of is tried again.
 _TRIES = 8
+
+# KEYS: policy, activations, generation, audit, rollout, past rollouts. ARGV: version, activation,
+# who, why, audit length, past length, ending.
+# Answers false for a version that isn't stored, else the active activation.
+_ACTIVATE = (
+    _END
+    + """
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+local active = redis.call('LINDEX', KEYS[2], -1)
+if active and cjson.decode(active)['version'] == ARGV[1] then return active end
+redis.call('RPUSH', KEYS[2], ARGV[2])
+redis.call('INCR', KEYS[3])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'what', 'activate', 'version', ARGV[1],
+  'by', ARGV[3], 'note', ARGV[4])
+local rollout = redis.call('GET', KEYS[5])
+if rollout then
+  local promoted = cjson.decode(rollout)['version'] == ARGV[1]
+  finish(KEYS[5], KEYS[6], KEYS[4], promoted and 'promoted' or 'replaced', ARGV[7], ARGV[3],
+    ARGV[4], ARGV[6], ARGV[5])
+end
+return ARGV[2]
+"""
+)
+
+# KEYS: activations, generation, audit, rollout, past rollouts. ARGV: who, why, audit length, past
+# length, ending.
+# Answers false where nothing is active, else what is active now, an empty string for the rules.
+_ROLLBACK = (
+    _END
+    + """
+if finish(KEYS[4], KEYS[5], KEYS[3], 'rolled_back', ARGV[5], ARGV[1], ARGV[2], ARGV[4], ARGV[3])
+then
+  redis.call('INCR', KEYS[2])
+  return redis.call('LINDEX', KEYS[1], -1) or ''
+end
+local taken = redis.call('RPOP', KEYS[1])
+if not taken then return false end
+redis.call('INCR', KEYS[2])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'what', 'rollback',
+  'version', cjson.decode(taken)['version'], 'by', ARGV[1], 'note', ARGV[2])
+return redis.call('LINDEX', KEYS[1], -1) or ''
+"""
+)
 
 
 class RedisClient(Protocol):
@@ -228,29 +228,6 @@ class RedisPolicyRegistry:
     def generation(self) -> int:
         return int(self._client.execute_command("GET", self._keys.generation) or 0)
 
-    def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
-        # It expires by the store's own clock, since the replicas' clocks may differ.
-        milliseconds = _milliseconds(expires_s)
-        self._client.execute_command(
-            "SET",
-            self._keys.replica(status.replica),
-            msgspec.json.encode(status),
-            "PX",
-            milliseconds,
-        )
-        self._client.execute_command("SADD", self._keys.replicas, status.replica)
-
-    def replicas(self) -> list[ReplicaStatus]:
-        names = sorted(self._client.execute_command("SMEMBERS", self._keys.replicas))
-        statuses = []
-        for name in names:
-            found = self._client.execute_command("GET", self._keys.replica(name.decode()))
-            if found is None:
-                self._client.execute_command("SREM", self._keys.replicas, name)
-            else:
-                statuses.append(msgspec.json.decode(found, type=ReplicaStatus))
-        return statuses
-
     def roll_out(
         self, version: str, *, share: float = 0.0, by: str = "", note: str = ""
     ) -> Rollout:
@@ -326,10 +303,28 @@ class RedisPolicyRegistry:
         found = self._client.execute_command("GET", self._keys.watch)
         return None if found is None else msgspec.msgpack.decode(found, type=WatchReport)
 
-    def _ending(self, by: str, note: str) -> tuple[int, int, bytes]:
-        """What the scripts that may end a rollout take: lengths of lists, and how it ended."""
-        ending = msgspec.json.encode({"at": self._clock(), "by": by, "note": note})
-        return _AUDIT_ENTRIES, PAST_ROLLOUTS, ending[1:]
+    def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
+        # It expires by the store's own clock, since the replicas' clocks may differ.
+        milliseconds = _milliseconds(expires_s)
+        self._client.execute_command(
+            "SET",
+            self._keys.replica(status.replica),
+            msgspec.json.encode(status),
+            "PX",
+            milliseconds,
+        )
+        self._client.execute_command("SADD", self._keys.replicas, status.replica)
+
+    def replicas(self) -> list[ReplicaStatus]:
+        names = sorted(self._client.execute_command("SMEMBERS", self._keys.replicas))
+        statuses = []
+        for name in names:
+            found = self._client.execute_command("GET", self._keys.replica(name.decode()))
+            if found is None:
+                self._client.execute_command("SREM", self._keys.replicas, name)
+            else:
+                statuses.append(msgspec.json.decode(found, type=ReplicaStatus))
+        return statuses
 
     def _versions(self) -> list[str]:
         members = self._client.execute_command("SMEMBERS", self._keys.policies)
@@ -342,6 +337,11 @@ class RedisPolicyRegistry:
             return msgspec.json.decode(content or b"", type=Manifest)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
+
+    def _ending(self, by: str, note: str) -> tuple[int, int, bytes]:
+        """What the scripts that may end a rollout take: lengths of lists, and how it ended."""
+        ending = msgspec.json.encode({"at": self._clock(), "by": by, "note": note})
+        return _AUDIT_ENTRIES, PAST_ROLLOUTS, ending[1:]
 
     def _run(self, script: str, keys: tuple[str, ...], *arguments: str | bytes | int) -> Any:
         return self._client.execute_command("EVAL", script, len(keys), *keys, *arguments)
