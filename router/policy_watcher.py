@@ -170,14 +170,18 @@ class PolicyWatcher:
 
         Raises:
             RollbackError: the built-in rules serve already, alone.
+            RolloutChangedError: the rollout has ended at this moment.
             StoreUnavailableError: the registry can't be reached.
         """
 
         def roll_back() -> EndedRollout | None:
+            by = f"http@{self._replica}"
             rollout = self._registry.rollout()
-            self._registry.rollback(by=f"http@{self._replica}")
-            past = self._registry.past_rollouts()[:1] if rollout is not None else []
-            return past[0] if past else None
+            if rollout is not None:
+                # This one or nothing: if it ends meanwhile, what serves mustn't be taken back.
+                return self._registry.end_rollout(rollout, by=by)
+            self._registry.rollback(by=by)
+            return None
 
         previous = self.active.current
         ended = await self._reach(roll_back)

@@ -11,6 +11,7 @@ reported more often than others are weighed down by the rates seen so far: repor
 the arm, but for one arm mustn't depend on how good the answer was.
 """
 
+import math
 from typing import NamedTuple
 
 import msgspec
@@ -40,7 +41,13 @@ class Watched(NamedTuple):
     less_is_better: bool
 
     def reward(self, value: float) -> float:
-        """The metric's value as a reward in 0..1; values beyond the scale count as its end."""
+        """The metric's value as a reward in 0..1; values beyond the scale count as its end.
+
+        Raises:
+            ValueError: it isn't finite.
+        """
+        if not math.isfinite(value):
+            raise ValueError(f"{self.metric} can't be {value}")
         share = min(max(value / self.scale, 0.0), 1.0)
         return 1.0 - share if self.less_is_better else share
 
@@ -84,10 +91,15 @@ class RoundValue(NamedTuple):
 
 
 def incumbent_probabilities(decision: DecisionMade) -> Floats:
-    """(A,) what the incumbent alone would have drawn with."""
-    mixed = np.array(decision.probabilities)
+    """(A,) what the incumbent alone would have drawn with.
+
+    Raises:
+        ValueError: the candidate's probabilities are of other arms.
+    """
+    mixed, candidate = np.array(decision.probabilities), np.array(decision.candidate_probabilities)
+    if mixed.shape != candidate.shape:
+        raise ValueError(f"{len(candidate)} probabilities of the candidate for {len(mixed)} arms")
     share = decision.candidate_share
-    candidate = np.array(decision.candidate_probabilities)
     return np.asarray(np.maximum((mixed - share * candidate) / (1.0 - share), 0.0))
 
 
@@ -136,7 +148,12 @@ class EvidenceBook:
         counts[decision.arm] = counts.get(decision.arm, 0) + 1
 
     def reported(self, decision: DecisionMade, metric: str, value: float) -> None:
-        """Take in a metric's value on a decision."""
+        """Take in a metric's value on a decision.
+
+        Raises:
+            ValueError: the value, or what was expected, is no finite number, or the decision's
+                lists don't fit each other.
+        """
         watched, kept = self._watched[metric], self._kept(metric)
         raw = _expected(decision, watched)
         control = np.clip(raw + self._errors(kept, decision.arms), 0.0, 1.0)

@@ -41,7 +41,7 @@ class ReadingState(msgspec.Struct, kw_only=True):
     """How far the streams are read and what that came to.
 
     `settings` says what the evidence was gathered for, `unjoined` counts feedback whose decision
-    never came or was trimmed.
+    never came or was trimmed, `damaged` values that can't be judged.
     """
 
     settings: str
@@ -49,6 +49,7 @@ class ReadingState(msgspec.Struct, kw_only=True):
     evidence: Evidence = msgspec.field(default_factory=Evidence)
     waiting: list[Waiting] = []
     unjoined: int = 0
+    damaged: int = 0
 
 
 class RolloutReading:
@@ -160,7 +161,10 @@ class RolloutReading:
         counted = self._counted.setdefault(decision.decision_id, set())
         if metric not in counted:
             counted.add(metric)
-            self.book.reported(decision, metric, value)
+            try:
+                self.book.reported(decision, metric, value)
+            except (ValueError, IndexError):  # not by this release: it mustn't stop the watch
+                self._state.damaged += 1
         # As long as a decision is remembered, so is what of it has been counted.
         if len(self._counted) > 2 * _MOST_REMEMBERED:
             self._counted.popitem(last=False)

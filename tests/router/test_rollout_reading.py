@@ -188,3 +188,16 @@ async def test_a_long_backlog_is_read_in_several_looks(log: Log) -> None:
         looks += 1
     assert rounds_of(reading) == 30
     assert looks == 3
+
+
+async def test_a_value_that_cannot_be_judged_does_not_stop_the_reading(log: Log) -> None:
+    """No number, or a decision whose lists don't fit; the next is read all the same."""
+    (first, _), (second, reward), (third, _) = log.rounds[:3]
+    torn = msgspec.structs.replace(third, candidate_probabilities=[1.0])
+    await log.store.append([first, second, torn])
+    await log.store.append([feedback(first, float("nan")), feedback(torn, 1.0)])
+    await log.store.append([feedback(second, reward)])
+    reading = log.reading()
+    reading.catch_up(1_000)
+    assert rounds_of(reading) == 1
+    assert msgspec.msgpack.decode(reading.encoded())["damaged"] == 2

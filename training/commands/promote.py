@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from policies.artifact import Manifest, read_artifact
-from policies.errors import PolicyFitError, RollbackError
+from policies.errors import PolicyFitError, RollbackError, RolloutChangedError
 from policies.loading import load_policy
 from policies.policy import Policy
 from policies.registries import Activation, PolicyRegistry, ReplicaStatus
@@ -217,12 +217,13 @@ def rollback(
     """
     with _registry(location, prefix) as registry:
         replicas = registry.replicas()
-        rollout = registry.rollout()
+        rollout, who = registry.rollout(), by or _user()
         try:
-            active = registry.rollback(by=by or _user(), note=why)
-        except RollbackError as error:
+            # The rollout or nothing: if it ends meanwhile, what serves mustn't be taken back.
+            ended = registry.end_rollout(rollout, by=who, note=why) if rollout else None
+            active = registry.active() if ended else registry.rollback(by=who, note=why)
+        except (RollbackError, RolloutChangedError) as error:
             raise FailedOutcome(str(error)) from error
-        ended = registry.past_rollouts()[0] if rollout is not None else None
         swaps = _await(registry, replicas, wait_s)
     if ended is not None:
         line = f"policy {ended.rollout.version} is no longer in {ended.rollout.stage}"
