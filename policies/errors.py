@@ -11,6 +11,9 @@ PolicyError                      400  base: the message says what is wrong and w
 ├── ArtifactError                422  a policy that can't be read, or whose content was altered
 │   └── PolicyFitError           409  a sound policy that doesn't fit this service's arms or encoder
 ├── UnknownPolicyError           404  a policy version that the registry doesn't hold
+├── ShareError                   400  a canary's share that isn't between 0 and 1
+├── AlreadyActiveError           409  a candidate that serves already
+├── RolloutChangedError          409  another rollout was begun, or this one ended, meanwhile
 └── RollbackError                409  nothing to roll back to
 """
 
@@ -104,3 +107,23 @@ class RollbackError(PolicyError):
 
     status = 409
     kind = "nothing-to-roll-back"
+
+
+class ShareError(PolicyError):
+    """A share of the draws that no canary can have."""
+
+    kind = "bad-share"
+
+
+class AlreadyActiveError(PolicyError):
+    """A rollout of the policy that is active."""
+
+    status = 409
+    kind = "already-active"
+
+
+class RolloutChangedError(PolicyError):
+    """A rollout that isn't the one that was looked at any more."""
+
+    status = 409
+    kind = "rollout-changed"

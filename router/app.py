@@ -33,6 +33,7 @@ from router.auth import Keys, caller_of
 from router.decider import Decider
 from router.drift_monitor import DriftMonitor
 from router.log.event_log import EventLog
+from router.log.event_reader import EventReader
 from router.log.spool import Spool
 from router.log.store import EventStore
 from router.metrics import Metrics
@@ -43,6 +44,7 @@ from router.policy_watcher import PolicyWatcher
 from router.problems import EXCEPTION_HANDLERS
 from router.retrieval.open_retrievers import open_retrievers
 from router.retrieval.retriever import Retriever
+from router.rollout_watch import RolloutWatch
 from router.services import Services
 from router.settings import Settings
 
@@ -60,6 +62,7 @@ def create_app(
     encoder: Encoder | None = None,
     models: Mapping[str, ModelServer] | None = None,
     retrievers: Mapping[str, Retriever] | None = None,
+    reader: EventReader | None = None,
 ) -> Litestar:
     """The service over a store of events and a registry of policies.
 
@@ -72,6 +75,7 @@ def create_app(
         encoder: overrides the configured encoder.
         models: override the configured model servers, by name; the application closes them.
         retrievers: likewise the retrievers.
+        reader: reads what the store holds; without it nobody here watches a rollout.
 
     Raises:
         SettingsError: a secret that is named isn't set, or a prompt template is wrong.
@@ -91,6 +95,11 @@ def create_app(
     replica = f"{socket.gethostname()}-{os.getpid()}"
     cache = PolicyCache(data)
     watcher = PolicyWatcher(registry, decider, settings.exploration, cache, metrics, replica)
+    watch = (
+        RolloutWatch(registry, reader, watcher, settings.rollout, metrics, replica)
+        if reader is not None
+        else None
+    )
     backends = Backends(
         settings,
         open_models(settings.models, environ) if models is None else models,
@@ -106,19 +115,25 @@ def create_app(
     answerer = Answerer(backends, Prompts.of(settings.answers), settings.answers, finished)
     names = settings.known_arm_names()
     drift = DriftMonitor(watcher.active, names, settings.drift.false_alarm_rate)
-    services = Services(settings, decider, watcher.active, log, watcher, metrics, answerer, drift)
+    services = Services(
+        settings, decider, watcher.active, log, watcher, metrics, answerer, drift, watch
+    )
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         app.state.access = keys
         await log.start()
         await watcher.start()
+        if watch is not None:
+            await watch.start()
         reporting = asyncio.create_task(_report_states(services), name="state-metrics")
         try:
             yield
         finally:
             reporting.cancel()
             await backends.close()
+            if watch is not None:
+                await watch.stop()
             await watcher.stop()
             await log.stop()
             await store.close()

@@ -1,5 +1,6 @@
 """From requests to decisions: features, masks, expectations, utilities, probabilities, the draw."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -20,9 +21,12 @@ from policies.query import check_query, loggable_text, query_hash
 from policies.settings import PolicySettings
 from router.answers.errors import NoAnswerError
 from router.api.schemas import ArmOutlook, PolicyReference, RouteRequest, RouteResponse
+from router.candidate_draws import CandidateDraws, draws_with_candidate
 from router.conversation import last_user_text, routed_query
 from router.out_of_distribution import keep_to_safe_arm
 from router.serving_policy import ServingPolicy
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Decision(NamedTuple):
@@ -67,6 +71,7 @@ class Decider:
         self._logged_attributes = frozenset(logged_attributes)
         self._clock = clock
         self._new_id = new_id
+        self._failed_candidate = ""
 
     def decide(
         self,
@@ -103,7 +108,10 @@ class Decider:
         cases = self._flag_unknown(cases, features, serving)
         expected = serving.expected(features, [request.tenant for request in requests])
         utilities = self._utilities(expected, cases, serving)
-        probabilities = self._probabilities(utilities, cases, serving)
+        draws = self._draws(
+            self._probabilities(utilities, cases, serving), features, cases, serving
+        )
+        probabilities = draws.probabilities
         decisions = []
         for row, case in enumerate(cases):
             decision_id = self._new_id()
@@ -120,7 +128,9 @@ class Decider:
                 expected[row],
                 pack_features(features[row]),
             )
+            event = draws.mark(event, row)
             reasons = [*case.eligibility.rules, *serving.policy.reasons(features[row])]
+            reasons += draws.reasons(row)
             if explored:
                 reasons.append(
                     f"explored: {self._names[best]} looked best, {self._names[drawn]} was drawn "
@@ -184,6 +194,36 @@ class Decider:
         if greedy.any():
             probabilities[greedy] = arm_probabilities(utilities[greedy], mask[greedy], GREEDY)
         return probabilities
+
+    def _draws(
+        self,
+        incumbent: Floats,
+        features: NDArray[np.float32],
+        cases: Sequence[_Case],
+        serving: ServingPolicy,
+    ) -> CandidateDraws:
+        """What is drawn with: the incumbent's probabilities, mixed with a canary's.
+
+        A request that wants no exploration gets the incumbent's best arm, canary or not: it takes
+        no part in the rollout.
+        """
+        candidate = serving.candidate
+        takes_part = np.array([case.request.explore for case in cases])
+        if candidate is None or not takes_part.any():
+            return CandidateDraws(incumbent)
+        version = candidate.policy.version
+        try:
+            tenants = [case.request.tenant for case in cases]
+            utilities = self._utilities(candidate.expected(features, tenants), cases, candidate)
+            probabilities = self._probabilities(utilities, cases, candidate)
+        except Exception:
+            # A candidate mustn't cost anyone a decision, whatever is wrong with it.
+            if self._failed_candidate != version:
+                _LOGGER.exception("candidate %s fails and is left out of such requests", version)
+            self._failed_candidate = version
+            return CandidateDraws(incumbent)
+        share = serving.candidate_share
+        return draws_with_candidate(incumbent, probabilities, takes_part, version, share)
 
     def _event(
         self,

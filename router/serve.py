@@ -24,6 +24,7 @@ from router.answers.prompts import Prompts
 from router.app import create_app
 from router.auth import Keys
 from router.embedded_store import EmbeddedStore
+from router.log.redis_reader import RedisEventReader
 from router.log.redis_store import RedisEventStore
 from router.metrics import MULTIPROCESS_DIRECTORY
 from router.models.open_models import open_models
@@ -86,6 +87,7 @@ def build_app(settings: Settings, data: Path) -> Litestar:
         store=RedisEventStore.from_url(url, prefix=settings.redis.prefix),
         registry=RedisPolicyRegistry(client, prefix=settings.redis.prefix),
         environ=os.environ,
+        reader=RedisEventReader(client, prefix=settings.redis.prefix),
     )
 
 

@@ -8,6 +8,7 @@ from router.drift_monitor import DriftMonitor
 from router.log.event_log import EventLog
 from router.metrics import Metrics
 from router.policy_watcher import PolicyWatcher
+from router.rollout_watch import RolloutWatch
 from router.serving_policy import ActivePolicy
 from router.settings import Settings
 
@@ -24,11 +25,14 @@ class Services:
     metrics: Metrics
     answerer: Answerer
     drift: DriftMonitor
+    watch: RolloutWatch | None = None
 
     def report_states(self) -> None:
-        """Tell the metrics what the log, the breakers and the drift tests have come to."""
+        """Tell the metrics what the log, the breakers, drift and a rollout have come to."""
         self.metrics.observe_log(self.log.counters)
         self.metrics.observe_breakers(
             {breaker.name: breaker.state for breaker in self.answerer.backends.breakers}
         )
         self.metrics.observe_drift(self.drift.states())
+        report = self.watch.report if self.watch is not None else None
+        self.metrics.observe_rollout(self.watcher.rollout, report)

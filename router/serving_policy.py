@@ -18,7 +18,9 @@ MAX_EXPECTATION = 1e9
 class ServingPolicy(NamedTuple):
     """A policy, where this service's arms stand in it, and how it explores.
 
-    Immutable: a request takes one reference and sees one whole policy, whatever is swapped in.
+    `candidate` is the policy that is in shadow beside it (share 0) or in canary with this share of
+    the draws. Immutable: a request takes one reference and sees one whole policy and candidate,
+    whatever is swapped in.
     """
 
     policy: Policy
@@ -26,6 +28,12 @@ class ServingPolicy(NamedTuple):
     exploration: Exploration
     fallback: str | None = None
     known: KnownQueries | None = None
+    candidate: "ServingPolicy | None" = None
+    candidate_share: float = 0.0
+
+    def without_candidate(self) -> "ServingPolicy":
+        """The incumbent alone."""
+        return self._replace(candidate=None, candidate_share=0.0)
 
     def expected(
         self, features: NDArray[np.float32], tenants: Sequence[str] | None = None

@@ -205,6 +205,52 @@ class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class GuardrailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A metric that a candidate mustn't worsen, such as a cost: less of it is better.
+
+    `limit` is the value beyond which more makes no difference to the watch; `tolerance` how much
+    worse the candidate may be on average, in the metric's unit.
+    """
+
+    limit: float
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.limit < float("inf"):
+            raise ValueError(f"limit must be positive and finite, not {self.limit}")
+        if not 0.0 <= self.tolerance < float("inf"):
+            raise ValueError(f"tolerance must be 0 or more, not {self.tolerance}")
+
+
+class RolloutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a candidate in shadow or canary is watched.
+
+    `metric` lies in 0..1, more being better. `alpha` bounds the chance that a candidate within
+    `tolerance` of the incumbent is ever rolled back. Nothing is done before `min_rounds` reported
+    rounds; a candidate is ready for full after `course_rounds`.
+    """
+
+    metric: str = "quality"
+    alpha: float = 0.05
+    tolerance: float = 0.01
+    min_rounds: int = 100
+    course_rounds: int = 2_000
+    auto_rollback: bool = True
+    auto_promote: bool = False
+    guardrails: dict[str, GuardrailSettings] = {}
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.alpha < 1.0:
+            raise ValueError(f"alpha must lie between 0 and 1, not at {self.alpha}")
+        if not 0.0 <= self.tolerance < 1.0:
+            raise ValueError(f"tolerance must lie in 0..1, not at {self.tolerance}")
+        for name in ("min_rounds", "course_rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.metric in self.guardrails:
+            raise ValueError(f"guardrails.{self.metric} is the rollout's metric already")
+
+
 class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Environment variables that hold the callers' keys (comma-separated) and the admin key.
 
@@ -227,6 +273,7 @@ class Settings(PolicySettings, frozen=True, kw_only=True, forbid_unknown_fields=
     log: LogSettings = LogSettings()
     drift: DriftSettings = DriftSettings()
     auth: AuthSettings = AuthSettings()
+    rollout: RolloutSettings = RolloutSettings()
 
     def __post_init__(self) -> None:
         super().__post_init__()

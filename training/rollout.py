@@ -73,4 +73,7 @@ def _swap(status: ReplicaStatus, elapsed: float) -> ReplicaSwap:
     if status.refused is not None:
         problem = f"keeps its incumbent: {status.refused}"
         return ReplicaSwap(replica=status.replica, problem=problem)
+    if status.candidate_refused is not None:
+        problem = f"leaves the candidate out: {status.candidate_refused}"
+        return ReplicaSwap(replica=status.replica, problem=problem)
     return ReplicaSwap(replica=status.replica, seconds=round(elapsed, 3))

@@ -2,7 +2,8 @@
 
 One port, one adapter a file: `memory` for tests and single processes, `redis_registry` for
 replicas that share a store. Activations form a stack: promoting pushes, rolling back pops, and an
-empty stack means the built-in rules serve.
+empty stack means the built-in rules serve. Beside the active policy there may be one candidate, in
+shadow or canary; whatever changes the active policy ends its rollout.
 """
 
 from typing import Protocol
@@ -10,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from policies.artifact import Artifact, Manifest
+from policies.rollout import EndedRollout, Rollout, WatchReport
 
 
 class Activation(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +27,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What one running replica says of itself; it expires where the replica stops saying it.
 
     `generation` is the registry's as the replica last applied it, `refused` the reason why it
-    keeps its incumbent instead of that generation's policy.
+    keeps its incumbent instead of that generation's policy. `candidate` is the version that it has
+    in shadow or canary, `candidate_refused` why it leaves the registry's out.
     """
 
     replica: str
@@ -35,6 +38,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
     feature_version: str
     at: float
     refused: str | None = None
+    candidate: str = ""
+    candidate_refused: str | None = None
 
 
 class PolicyRegistry(Protocol):
@@ -55,13 +60,16 @@ class PolicyRegistry(Protocol):
     def activate(self, version: str, *, by: str = "", note: str = "") -> Activation:
         """Make a version the active one; activating the active one again changes nothing.
 
+        A rollout ends with it: the candidate's as promoted, another's as replaced.
+
         Raises UnknownPolicyError where it isn't stored.
         """
 
     def rollback(self, *, by: str = "", note: str = "") -> Activation | None:
-        """Take back the last activation; the one before is active again, None for the rules.
+        """End the rollout; without one, take back the last activation.
 
-        Raises RollbackError where nothing is active.
+        Returns what is active then, None for the rules. Raises RollbackError where there is no
+        rollout and nothing is active.
         """
 
     def active(self) -> Activation | None:
@@ -71,7 +79,37 @@ class PolicyRegistry(Protocol):
         """The stack of activations, the active one last."""
 
     def generation(self) -> int:
-        """A number that grows with every change of the active policy."""
+        """A number that grows with every change of the active policy and of the rollout."""
+
+    def roll_out(
+        self, version: str, *, share: float = 0.0, by: str = "", note: str = ""
+    ) -> Rollout:
+        """Put a candidate into shadow, or with a share into canary, in place of any other.
+
+        Raises UnknownPolicyError where it isn't stored, ShareError for a share that no canary can
+        have, AlreadyActiveError where it is active.
+        """
+
+    def rollout(self) -> Rollout | None:
+        """The candidate in shadow or canary."""
+
+    def end_rollout(self, rollout: Rollout, *, by: str = "", note: str = "") -> EndedRollout:
+        """Take this candidate out again; the active policy serves alone.
+
+        Raises RolloutChangedError where its stage isn't the registry's (any more).
+        """
+
+    def past_rollouts(self) -> list[EndedRollout]:
+        """The latest twenty rollouts that have ended, the latest first."""
+
+    def hold_watch(self, owner: str, lease_s: float) -> bool:
+        """Whether this process keeps the watch for that long: it did already, or nobody did."""
+
+    def report_watch(self, report: WatchReport, owner: str, lease_s: float) -> bool:
+        """Keep what the watch has found, unless another process keeps the watch now."""
+
+    def watch_report(self) -> WatchReport | None:
+        """What the watch has found; of an earlier rollout where its key isn't the present one's."""
 
     def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
         """Say what a replica serves."""

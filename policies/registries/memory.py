@@ -6,8 +6,17 @@ from collections.abc import Callable
 import msgspec
 
 from policies.artifact import MANIFEST, Artifact, Manifest, pack_artifact, unpack_version
-from policies.errors import RollbackError, UnknownPolicyError
+from policies.errors import (
+    AlreadyActiveError,
+    RollbackError,
+    RolloutChangedError,
+    UnknownPolicyError,
+)
 from policies.registries import Activation, ReplicaStatus
+from policies.rollout import EndedRollout, Outcome, Rollout, WatchReport, stage_of
+
+# So many ended rollouts are kept.
+PAST_ROLLOUTS = 20
 
 
 class MemoryPolicyRegistry:
@@ -19,6 +28,10 @@ class MemoryPolicyRegistry:
         self._policies: dict[str, dict[str, bytes]] = {}
         self._activations: list[Activation] = []
         self._generation = 0
+        self._rollout: Rollout | None = None
+        self._past_rollouts: list[EndedRollout] = []
+        self._watch_report: WatchReport | None = None
+        self._watch_lease = ("", 0.0)
         self._replicas: dict[str, tuple[ReplicaStatus, float]] = {}
 
     def publish(self, artifact: Artifact) -> None:
@@ -42,9 +55,16 @@ class MemoryPolicyRegistry:
         activation = Activation(version=version, at=self._clock(), by=by, note=note)
         self._activations.append(activation)
         self._generation += 1
+        if self._rollout is not None:
+            outcome: Outcome = "promoted" if self._rollout.version == version else "replaced"
+            self._end(self._rollout, outcome, by, note)
         return activation
 
-    def rollback(self, *, by: str = "", note: str = "") -> Activation | None:  # noqa: ARG002
+    def rollback(self, *, by: str = "", note: str = "") -> Activation | None:
+        if self._rollout is not None:
+            self._end(self._rollout, "rolled_back", by, note)
+            self._generation += 1
+            return self.active()
         if not self._activations:
             raise RollbackError("nothing to roll back to: the built-in rules serve already")
         self._activations.pop()
@@ -59,6 +79,66 @@ class MemoryPolicyRegistry:
 
     def generation(self) -> int:
         return self._generation
+
+    def roll_out(
+        self, version: str, *, share: float = 0.0, by: str = "", note: str = ""
+    ) -> Rollout:
+        stage = stage_of(share)
+        self._require(version)
+        active, current, now = self.active(), self._rollout, self._clock()
+        incumbent = active.version if active is not None else ""
+        if version == incumbent:
+            raise already_active(version)
+        rollout = Rollout(
+            version=version,
+            stage=stage,
+            share=share,
+            began=began(current, version, share, now),
+            at=now,
+            incumbent=incumbent,
+            by=by,
+            note=note,
+        )
+        if current is not None and current.version != version:
+            self._end(current, "replaced", by, note)
+        self._rollout = rollout
+        self._generation += 1
+        return rollout
+
+    def rollout(self) -> Rollout | None:
+        return self._rollout
+
+    def end_rollout(self, rollout: Rollout, *, by: str = "", note: str = "") -> EndedRollout:
+        if self._rollout is None or self._rollout.key != rollout.key:
+            raise rollout_changed(rollout)
+        self._generation += 1
+        return self._end(self._rollout, "rolled_back", by, note)
+
+    def past_rollouts(self) -> list[EndedRollout]:
+        return list(self._past_rollouts)
+
+    def hold_watch(self, owner: str, lease_s: float) -> bool:
+        holder, expires = self._watch_lease
+        now = self._clock()
+        if holder not in ("", owner) and expires > now:
+            return False
+        self._watch_lease = (owner, now + lease_s)
+        return True
+
+    def report_watch(self, report: WatchReport, owner: str, lease_s: float) -> bool:
+        if self._watch_lease[0] != owner or not self.hold_watch(owner, lease_s):
+            return False
+        self._watch_report = report
+        return True
+
+    def watch_report(self) -> WatchReport | None:
+        return self._watch_report
+
+    def _end(self, rollout: Rollout, outcome: Outcome, by: str, note: str) -> EndedRollout:
+        ended = EndedRollout(rollout=rollout, outcome=outcome, at=self._clock(), by=by, note=note)
+        self._past_rollouts = [ended, *self._past_rollouts][:PAST_ROLLOUTS]
+        self._rollout = None
+        return ended
 
     def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
         self._replicas[status.replica] = (status, self._clock() + expires_s)
@@ -78,4 +158,27 @@ def unknown_policy(version: str, known: list[str]) -> UnknownPolicyError:
     names = ", ".join(sorted(known)) or "none yet"
     return UnknownPolicyError(
         f"no policy {version!r} is stored; stored versions: {names}", field="version"
+    )
+
+
+def began(current: Rollout | None, version: str, share: float, now: float) -> float:
+    """When the stage of a candidate began: another share of a canary is the same canary."""
+    goes_on = (
+        current is not None and current.version == version and current.stage == stage_of(share)
+    )
+    return current.began if current is not None and goes_on else now
+
+
+def already_active(version: str) -> AlreadyActiveError:
+    """The error for a rollout of the active policy."""
+    return AlreadyActiveError(
+        f"policy {version} is active already: only another policy can be its candidate",
+        field="version",
+    )
+
+
+def rollout_changed(rollout: Rollout) -> RolloutChangedError:
+    """The error for a rollout that has ended or was replaced."""
+    return RolloutChangedError(
+        f"the {rollout.stage} of policy {rollout.version} has ended already", field="version"
     )

@@ -11,9 +11,16 @@ from typing import Any, Protocol
 import msgspec
 
 from policies.artifact import MANIFEST, Artifact, Manifest, pack_artifact, unpack_version
-from policies.errors import RollbackError
+from policies.errors import RollbackError, RolloutChangedError
 from policies.registries import Activation, ReplicaStatus
-from policies.registries.memory import unknown_policy
+from policies.registries.memory import (
+    PAST_ROLLOUTS,
+    already_active,
+    began,
+    rollout_changed,
+    unknown_policy,
+)
+from policies.rollout import EndedRollout, Rollout, WatchReport, stage_of
 from policies.store_keys import DEFAULT_PREFIX, StoreKeys
 
 # The audit stream keeps about this many of the latest entries.
@@ -28,9 +35,82 @@ redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'what', 'publish', 'ver
 return 1
 """
 
-# KEYS: policy, activations, generation, audit. ARGV: version, activation, who, why, audit length.
+# A rollout that ends goes to the list of the past ones as it is, since Lua would round its numbers:
+# `ending` is the JSON of an EndedRollout after its rollout and outcome.
+_END = """
+local function finish(rollout, past, audit, outcome, ending, by, note, past_length, audit_length)
+  local current = redis.call('GET', rollout)
+  if not current then return false end
+  local ended = '{"rollout":' .. current .. ',"outcome":"' .. outcome .. '",' .. ending
+  redis.call('DEL', rollout)
+  redis.call('LPUSH', past, ended)
+  redis.call('LTRIM', past, 0, past_length - 1)
+  redis.call('XADD', audit, 'MAXLEN', '~', audit_length, '*', 'what', 'end-rollout',
+    'version', cjson.decode(current)['version'], 'outcome', outcome, 'by', by, 'note', note)
+  return ended
+end
+"""
+
+# KEYS: policy, activations, generation, audit, rollout, past rollouts. ARGV: version, rollout, who,
+# why, audit length, past length, ending, stage, share, the rollout and the active version that the
+# caller has seen ('' for none).
+# Answers 'unknown', 'changed' or 'begun'.
+_ROLL_OUT = (
+    _END
+    + """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 'unknown' end
+local active = redis.call('LINDEX', KEYS[2], -1)
+local incumbent = active and cjson.decode(active)['version'] or ''
+local current = redis.call('GET', KEYS[5]) or ''
+if current ~= ARGV[10] or incumbent ~= ARGV[11] then return 'changed' end
+if current ~= '' and cjson.decode(current)['version'] ~= ARGV[1] then
+  finish(KEYS[5], KEYS[6], KEYS[4], 'replaced', ARGV[7], ARGV[3], ARGV[4], ARGV[6], ARGV[5])
+end
+redis.call('SET', KEYS[5], ARGV[2])
+redis.call('INCR', KEYS[3])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'what', ARGV[8], 'version', ARGV[1],
+  'share', ARGV[9], 'by', ARGV[3], 'note', ARGV[4])
+return 'begun'
+"""
+)
+
+# KEYS: rollout, past rollouts, generation, audit. ARGV: who, why, audit length, past length,
+# ending, the rollout that the caller has seen.
+# Answers false where it isn't the present one, else the ended rollout.
+_END_ROLLOUT = (
+    _END
+    + """
+if redis.call('GET', KEYS[1]) ~= ARGV[6] then return false end
+redis.call('INCR', KEYS[3])
+return finish(KEYS[1], KEYS[2], KEYS[4], 'rolled_back', ARGV[5], ARGV[1], ARGV[2], ARGV[4], ARGV[3])
+"""
+)
+
+# KEYS: lease. ARGV: owner, milliseconds.
+_HOLD_WATCH = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+# KEYS: lease, report. ARGV: owner, milliseconds, report.
+_REPORT_WATCH = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3])
+return 1
+"""
+
+# How often a change that somebody else got ahead of is tried again.
+_TRIES = 8
+
+# KEYS: policy, activations, generation, audit, rollout, past rollouts. ARGV: version, activation,
+# who, why, audit length, past length, ending.
 # Answers false for a version that isn't stored, else the active activation.
-_ACTIVATE = """
+_ACTIVATE = (
+    _END
+    + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local active = redis.call('LINDEX', KEYS[2], -1)
 if active and cjson.decode(active)['version'] == ARGV[1] then return active end
@@ -38,12 +118,27 @@ redis.call('RPUSH', KEYS[2], ARGV[2])
 redis.call('INCR', KEYS[3])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'what', 'activate', 'version', ARGV[1],
   'by', ARGV[3], 'note', ARGV[4])
+local rollout = redis.call('GET', KEYS[5])
+if rollout then
+  local promoted = cjson.decode(rollout)['version'] == ARGV[1]
+  finish(KEYS[5], KEYS[6], KEYS[4], promoted and 'promoted' or 'replaced', ARGV[7], ARGV[3],
+    ARGV[4], ARGV[6], ARGV[5])
+end
 return ARGV[2]
 """
+)
 
-# KEYS: activations, generation, audit. ARGV: who, why, audit length.
+# KEYS: activations, generation, audit, rollout, past rollouts. ARGV: who, why, audit length, past
+# length, ending.
 # Answers false where nothing is active, else what is active now, an empty string for the rules.
-_ROLLBACK = """
+_ROLLBACK = (
+    _END
+    + """
+if finish(KEYS[4], KEYS[5], KEYS[3], 'rolled_back', ARGV[5], ARGV[1], ARGV[2], ARGV[4], ARGV[3])
+then
+  redis.call('INCR', KEYS[2])
+  return redis.call('LINDEX', KEYS[1], -1) or ''
+end
 local taken = redis.call('RPOP', KEYS[1])
 if not taken then return false end
 redis.call('INCR', KEYS[2])
@@ -51,6 +146,7 @@ redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'what', 'rollback',
   'version', cjson.decode(taken)['version'], 'by', ARGV[1], 'note', ARGV[2])
 return redis.call('LINDEX', KEYS[1], -1) or ''
 """
+)
 
 
 class RedisClient(Protocol):
@@ -99,17 +195,24 @@ class RedisPolicyRegistry:
             self._keys.activations,
             self._keys.generation,
             self._keys.audit,
+            self._keys.rollout,
+            self._keys.past_rollouts,
         )
-        active = self._run(
-            _ACTIVATE, keys, version, msgspec.json.encode(wanted), by, note, _AUDIT_ENTRIES
-        )
+        encoded, tail = msgspec.json.encode(wanted), self._ending(by, note)
+        active = self._run(_ACTIVATE, keys, version, encoded, by, note, *tail)
         if active is None:
             raise unknown_policy(version, self._versions())
         return _activation(active)
 
     def rollback(self, *, by: str = "", note: str = "") -> Activation | None:
-        keys = (self._keys.activations, self._keys.generation, self._keys.audit)
-        active = self._run(_ROLLBACK, keys, by, note, _AUDIT_ENTRIES)
+        keys = (
+            self._keys.activations,
+            self._keys.generation,
+            self._keys.audit,
+            self._keys.rollout,
+            self._keys.past_rollouts,
+        )
+        active = self._run(_ROLLBACK, keys, by, note, *self._ending(by, note))
         if active is None:
             raise RollbackError("nothing to roll back to: the built-in rules serve already")
         return _activation(active) if active else None
@@ -125,9 +228,84 @@ class RedisPolicyRegistry:
     def generation(self) -> int:
         return int(self._client.execute_command("GET", self._keys.generation) or 0)
 
+    def roll_out(
+        self, version: str, *, share: float = 0.0, by: str = "", note: str = ""
+    ) -> Rollout:
+        stage = stage_of(share)
+        keys = (
+            self._keys.policy(version),
+            self._keys.activations,
+            self._keys.generation,
+            self._keys.audit,
+            self._keys.rollout,
+            self._keys.past_rollouts,
+        )
+        for _ in range(_TRIES):
+            seen = self._client.execute_command("GET", self._keys.rollout) or b""
+            current, active, now = _rollout(seen), self.active(), self._clock()
+            incumbent = active.version if active is not None else ""
+            if version == incumbent:
+                raise already_active(version)
+            wanted = Rollout(
+                version=version,
+                stage=stage,
+                share=share,
+                began=began(current, version, share, now),
+                at=now,
+                incumbent=incumbent,
+                by=by,
+                note=note,
+            )
+            encoded, tail = msgspec.json.encode(wanted), self._ending(by, note)
+            told = (version, encoded, by, note, *tail, stage, repr(share), seen, incumbent)
+            answer = self._run(_ROLL_OUT, keys, *told)
+            if answer == b"unknown":
+                raise unknown_policy(version, self._versions())
+            if answer == b"begun":
+                return wanted
+        raise RolloutChangedError("other rollouts are being begun all the time: try again")
+
+    def rollout(self) -> Rollout | None:
+        return _rollout(self._client.execute_command("GET", self._keys.rollout))
+
+    def end_rollout(self, rollout: Rollout, *, by: str = "", note: str = "") -> EndedRollout:
+        keys = (
+            self._keys.rollout,
+            self._keys.past_rollouts,
+            self._keys.generation,
+            self._keys.audit,
+        )
+        for _ in range(_TRIES):
+            seen = self._client.execute_command("GET", self._keys.rollout)
+            current = _rollout(seen)
+            if current is None or current.key != rollout.key:
+                break
+            # It may be given another share meanwhile: the same rollout, and it ends all the same.
+            ended = self._run(_END_ROLLOUT, keys, by, note, *self._ending(by, note), seen)
+            if ended is not None:
+                return msgspec.json.decode(ended, type=EndedRollout)
+        raise rollout_changed(rollout)
+
+    def past_rollouts(self) -> list[EndedRollout]:
+        entries = self._client.execute_command("LRANGE", self._keys.past_rollouts, 0, -1)
+        return [msgspec.json.decode(entry, type=EndedRollout) for entry in entries]
+
+    def hold_watch(self, owner: str, lease_s: float) -> bool:
+        keys = (self._keys.watch_lease,)
+        return bool(self._run(_HOLD_WATCH, keys, owner, _milliseconds(lease_s)))
+
+    def report_watch(self, report: WatchReport, owner: str, lease_s: float) -> bool:
+        keys = (self._keys.watch_lease, self._keys.watch)
+        encoded = msgspec.msgpack.encode(report)
+        return bool(self._run(_REPORT_WATCH, keys, owner, _milliseconds(lease_s), encoded))
+
+    def watch_report(self) -> WatchReport | None:
+        found = self._client.execute_command("GET", self._keys.watch)
+        return None if found is None else msgspec.msgpack.decode(found, type=WatchReport)
+
     def report_replica(self, status: ReplicaStatus, *, expires_s: float = 10.0) -> None:
         # It expires by the store's own clock, since the replicas' clocks may differ.
-        milliseconds = max(1, int(expires_s * 1000))
+        milliseconds = _milliseconds(expires_s)
         self._client.execute_command(
             "SET",
             self._keys.replica(status.replica),
@@ -160,9 +338,22 @@ class RedisPolicyRegistry:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
 
+    def _ending(self, by: str, note: str) -> tuple[int, int, bytes]:
+        """What the scripts that may end a rollout take: lengths of lists, and how it ended."""
+        ending = msgspec.json.encode({"at": self._clock(), "by": by, "note": note})
+        return _AUDIT_ENTRIES, PAST_ROLLOUTS, ending[1:]
+
     def _run(self, script: str, keys: tuple[str, ...], *arguments: str | bytes | int) -> Any:
         return self._client.execute_command("EVAL", script, len(keys), *keys, *arguments)
 
 
 def _activation(encoded: bytes) -> Activation:
     return msgspec.json.decode(encoded, type=Activation)
+
+
+def _rollout(encoded: bytes | None) -> Rollout | None:
+    return msgspec.json.decode(encoded, type=Rollout) if encoded else None
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

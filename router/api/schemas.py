@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from msgspec import Meta
 
+from policies.rollout import EndedRollout, Stage, WatchedMetric, WatchVerdict
 from policies.settings import AttributeValue
 from router.retrieval.retriever import Passage
 
@@ -267,11 +268,38 @@ class PolicySummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What one replica serves, and why it refused to serve the active policy if it did."""
+    """What one replica serves, the candidate beside it, and why it refused either if it did."""
 
     replica: str
     version: str
     refused: str | None
+    candidate: str = ""
+    candidate_refused: str | None = None
+
+
+class CanaryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many of the draws the candidate gets: a share between 0 and 1."""
+
+    share: float
+
+
+class RolloutSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The candidate in shadow or canary, and what the watch has found of it so far.
+
+    `began` is when the stage was entered, `at` when the share was set, in seconds since the epoch.
+    `verdict` is `watching`, `worse` or `ready` (for full); None before the watch's first look.
+    """
+
+    version: str
+    stage: Stage
+    share: float
+    began: float
+    at: float
+    incumbent: str
+    by: str
+    note: str
+    verdict: WatchVerdict | None = None
+    metrics: list[WatchedMetric] = []
 
 
 class PolicyList(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,13 +310,16 @@ class PolicyList(msgspec.Struct, frozen=True, kw_only=True):
     fallback: str | None
     policies: list[PolicySummary]
     replicas: list[ReplicaSummary]
+    rollout: RolloutSummary | None = None
+    past_rollouts: list[EndedRollout] = []
 
 
 class Activated(msgspec.Struct, frozen=True):
-    """The version that serves after an activation or a rollback."""
+    """The version that serves after an activation or a rollback, and the rollout that ended."""
 
     serving: PolicyReference
     previous: PolicyReference
+    ended: EndedRollout | None = None
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -119,7 +119,7 @@ class RedisEventStore:
             if not index:
                 return None
             async with self._client.pipeline(transaction=False) as pipeline:
-                for unique, entry in sorted(index.items(), key=_position):
+                for unique, entry in sorted(index.items(), key=index_position):
                     about_feedback = unique.startswith(b"feedback:")
                     stream = self._keys.feedback if about_feedback else self._keys.decisions
                     pipeline.xrange(stream, entry, entry)
@@ -149,7 +149,7 @@ class RedisEventStore:
         await self._client.connection_pool.disconnect()
 
 
-def _position(indexed: tuple[bytes, bytes]) -> tuple[int, int]:
+def index_position(indexed: tuple[bytes, bytes]) -> tuple[int, int]:
     """An index entry's place in its stream: `ms-sequence` as numbers."""
     milliseconds, _, sequence = indexed[1].partition(b"-")
     return int(milliseconds), int(sequence)

@@ -11,6 +11,7 @@ from litestar.testing import AsyncTestClient
 from policies.encoders import Encoder
 from policies.registries.memory import MemoryPolicyRegistry
 from router.app import create_app
+from router.log.memory_reader import MemoryEventReader
 from router.log.memory_store import MemoryEventStore
 from router.models.model_server import ModelServer
 from router.retrieval.retriever import Retriever
@@ -52,6 +53,7 @@ def start_service(tmp_path: Path, encoder: Encoder) -> StartService:
             encoder=encoder,
             models=models,
             retrievers=retrievers,
+            reader=MemoryEventReader(store),
         )
         async with AsyncTestClient(app) as client:
             yield Service(client, store, registry)

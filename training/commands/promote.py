@@ -12,11 +12,12 @@ import click
 import msgspec
 
 from policies.artifact import Manifest, read_artifact
-from policies.errors import PolicyFitError, RollbackError
+from policies.errors import PolicyFitError, RollbackError, RolloutChangedError
 from policies.loading import load_policy
 from policies.policy import Policy
 from policies.registries import Activation, PolicyRegistry, ReplicaStatus
 from policies.registries.redis_registry import RedisPolicyRegistry
+from policies.rollout import EndedRollout, Rollout, WatchedMetric, WatchVerdict
 from policies.settings import read_policy_settings
 from policies.store_keys import DEFAULT_PREFIX
 from training.commands.options import (
@@ -24,6 +25,12 @@ from training.commands.options import (
     directory_option,
     json_option,
     resolve_objective_option,
+)
+from training.commands.rollout_options import (
+    check_rollout_options,
+    evidence_of_canary,
+    figures_of,
+    rollout_options,
 )
 from training.errors import FailedOutcome
 from training.log.store import DEFAULT_LOCATION, connect, store_errors
@@ -39,7 +46,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     """What `promote` did: the policy, what the gate said of it, and how the replicas took it.
 
-    `activation` is None where the gate refused.
+    `activation` is None where the gate refused, and where the policy is but a candidate: then
+    `rollout` says in which stage.
     """
 
     version: str
@@ -47,23 +55,36 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     overridden: str | None
     verdict: "Verdict | None"
     replicas: list[ReplicaSwap] = []
+    rollout: Rollout | None = None
 
 
 class Rollback(msgspec.Struct, frozen=True, kw_only=True):
-    """What `rollback` did; `active` is None where the built-in rules serve again."""
+    """What `rollback` did; `active` is None where the built-in rules serve.
+
+    `ended` is the rollout that it ended in place of an activation.
+    """
 
     active: Activation | None
     replicas: list[ReplicaSwap]
+    ended: EndedRollout | None = None
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store knows: policies, activations (the active one last), running replicas."""
+    """What the store knows: policies, activations (the active one last), running replicas.
+
+    `rollout` is the candidate in shadow or canary, `verdict` and `watched` what the watch says of
+    it, `past_rollouts` those that ended, the latest first.
+    """
 
     active: Activation | None
     generation: int
     policies: list[Manifest]
     activations: list[Activation]
     replicas: list[ReplicaStatus]
+    rollout: Rollout | None = None
+    verdict: WatchVerdict | None = None
+    watched: list[WatchedMetric] = []
+    past_rollouts: list[EndedRollout] = []
 
 
 def store_options(command: Command) -> Command:
@@ -99,6 +120,7 @@ wait_option = click.option(
 @config_option
 @store_options
 @by_option
+@rollout_options
 @click.option("--override", metavar="REASON", help="Promote whatever the gate says; recorded.")
 @wait_option
 @json_option
@@ -110,11 +132,17 @@ def promote(
     location: str,
     prefix: str,
     by: str | None,
+    shadow: bool,
+    share: float | None,
+    from_canary: bool,
     override: str | None,
     wait_s: float,
     as_json: bool,
 ) -> None:
     """Judge a policy on a log and, if it is better than what serves, make every replica serve it.
+
+    With --shadow or --canary it becomes the candidate beside what serves: first nothing but logged,
+    then with a share of the draws, watched, and taken back by itself if it is shown to be worse.
 
     Exits with status 1, naming each condition that failed, where it isn't shown to be better, or
     where a running replica can't serve it.
@@ -122,12 +150,16 @@ def promote(
     \b
     Examples:
       rag-policy promote --policy policy/ --logs logs/
+      rag-policy promote --policy policy/ --shadow
+      rag-policy promote --policy policy/ --logs logs/ --canary 0.05
+      rag-policy promote --policy policy/ --from-canary
       rag-policy promote --policy policy/ --store redis://store:6379 --override "first rollout"
     """
     if override is not None and not override.strip():
         raise click.UsageError("--override needs a reason")
-    if logs is None and override is None:
-        raise click.UsageError("give --logs to judge the policy by, or --override with a reason")
+    check_rollout_options(
+        shadow, share, from_canary, judged=logs is not None, overridden=override is not None
+    )
     artifact = read_artifact(directory)
     policy = load_policy(artifact)
     with _registry(location, prefix) as registry:
@@ -142,10 +174,16 @@ def promote(
         verdict = None if logs is None else _judge(policy, logs, objective, config, active)
         if verdict is not None:
             _require_passed(artifact.version, verdict, override, as_json)
+        why = f"override: {override}" if override else ""
+        why = evidence_of_canary(registry, artifact.version) if from_canary else why
         registry.publish(artifact)
-        activation = registry.activate(
-            artifact.version, by=by or _user(), note=f"override: {override}" if override else ""
-        )
+        activation, rollout = None, None
+        if shadow or share is not None:
+            rollout = registry.roll_out(
+                artifact.version, share=share or 0.0, by=by or _user(), note=why
+            )
+        else:
+            activation = registry.activate(artifact.version, by=by or _user(), note=why)
         swaps = _await(registry, replicas, wait_s)
     result = Promotion(
         version=artifact.version,
@@ -153,8 +191,10 @@ def promote(
         overridden=override,
         verdict=verdict,
         replicas=swaps,
+        rollout=rollout,
     )
-    _answer(result, f"policy {artifact.version} is active", as_json)
+    stands = "active" if rollout is None else _stage(rollout)
+    _answer(result, f"policy {artifact.version} is {stands}", as_json)
 
 
 @click.command()
@@ -168,6 +208,8 @@ def rollback(
 ) -> None:
     """Take back the last promotion: the policy before it, or the built-in rules, serve again.
 
+    While a candidate is in shadow or canary, that ends first, and what serves stays.
+
     \b
     Examples:
       rag-policy rollback
@@ -175,11 +217,18 @@ def rollback(
     """
     with _registry(location, prefix) as registry:
         replicas = registry.replicas()
+        rollout, who = registry.rollout(), by or _user()
         try:
-            active = registry.rollback(by=by or _user(), note=why)
-        except RollbackError as error:
+            # The rollout or nothing: if it ends meanwhile, what serves mustn't be taken back.
+            ended = registry.end_rollout(rollout, by=who, note=why) if rollout else None
+            active = registry.active() if ended else registry.rollback(by=who, note=why)
+        except (RollbackError, RolloutChangedError) as error:
             raise FailedOutcome(str(error)) from error
         swaps = _await(registry, replicas, wait_s)
+    if ended is not None:
+        line = f"policy {ended.rollout.version} is no longer in {ended.rollout.stage}"
+        _answer(Rollback(active=active, replicas=swaps, ended=ended), line, as_json)
+        return
     serves = "the built-in rules serve" if active is None else f"policy {active.version} is active"
     _answer(Rollback(active=active, replicas=swaps), f"{serves} again", as_json)
 
@@ -196,12 +245,18 @@ def list_policies(location: str, prefix: str, as_json: bool) -> None:
       rag-policy list --store redis://store:6379 --json
     """
     with _registry(location, prefix) as registry:
+        rollout, report = registry.rollout(), registry.watch_report()
+        found = report if rollout and report and report.key == rollout.key else None
         listing = Listing(
             active=registry.active(),
             generation=registry.generation(),
             policies=registry.manifests(),
             activations=registry.activations(),
             replicas=registry.replicas(),
+            rollout=rollout,
+            verdict=found.verdict if found else None,
+            watched=found.metrics if found else [],
+            past_rollouts=registry.past_rollouts(),
         )
     if as_json:
         click.echo(msgspec.json.encode(listing))
@@ -286,22 +341,38 @@ def _answer(result: Promotion | Rollback, line: str, as_json: bool) -> None:
         raise FailedOutcome(f"{line}, but not everywhere: {'; '.join(problems)}")
 
 
+def _stage(rollout: Rollout) -> str:
+    if rollout.stage == "shadow":
+        return "in shadow"
+    return f"in canary with {rollout.share:g} of the draws"
+
+
 def _show(listing: Listing) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     policies = Table("version", "name", "made", "metrics", "", title="Policies")
+    rollout = listing.rollout
+    stages = {rollout.version: _stage(rollout)} if rollout is not None else {}
+    stages |= {listing.active.version: "active"} if listing.active is not None else {}
     for manifest in listing.policies:
-        active = listing.active is not None and manifest.version == listing.active.version
         policies.add_row(
             manifest.version,
             manifest.name,
             manifest.created_at,
             ", ".join(manifest.metrics),
-            "active" if active else "",
+            stages.get(manifest.version, ""),
         )
     console.print(policies)
+    if rollout is not None:
+        watched = "; ".join(map(figures_of, listing.watched)) or "the watch has not looked yet"
+        verdict = f"{listing.verdict}: " if listing.verdict else ""
+        console.print(f"{rollout.version} {_stage(rollout)}: {verdict}{watched}", markup=False)
+    for ended in listing.past_rollouts[:5]:
+        past = f"{ended.rollout.version} {_stage(ended.rollout)}: {ended.outcome}"
+        told = " ".join(part for part in (past, ended.by, ended.note) if part)
+        console.print(told, markup=False)
     activations = Table("version", "since", "by", "note", title="Activations, the active one first")
     for activation in reversed(listing.activations):
         since = datetime.fromtimestamp(activation.at, UTC).isoformat(" ", "seconds")

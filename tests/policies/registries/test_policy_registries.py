@@ -1,7 +1,5 @@
 """The contract of every PolicyRegistry."""
 
-from collections.abc import Iterator
-
 import msgspec
 import numpy as np
 import pytest
@@ -10,19 +8,8 @@ import redis
 from policies.artifact import Artifact, Manifest, pack_artifact, seal
 from policies.errors import ArtifactError, RollbackError, UnknownPolicyError
 from policies.registries import PolicyRegistry, ReplicaStatus
-from policies.registries.memory import MemoryPolicyRegistry
 from policies.registries.redis_registry import RedisPolicyRegistry
-from tests.stores import KINDS, empty_shared, wait_until
-
-
-@pytest.fixture(params=["memory", *KINDS])
-def registry(request: pytest.FixtureRequest) -> Iterator[PolicyRegistry]:
-    """The twin, then the adapter on each kind of real server."""
-    if request.param == "memory":
-        yield MemoryPolicyRegistry()
-        return
-    with redis.Redis.from_url(empty_shared(request, request.param)) as client:
-        yield RedisPolicyRegistry(client)
+from tests.stores import wait_until
 
 
 def _artifact(number: int) -> Artifact:
