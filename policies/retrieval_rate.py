@@ -1,4 +1,4 @@
-"""The share of decisions that retrieve, as a metric: 1 for an arm that does, 0 for one that doesn't.
+"""The share of decisions that retrieve, as a metric: 1 for an arm that does, else 0.
 
 It is known of every arm without being learned, so an objective may weigh it like any other metric
 and a budget may bound it.

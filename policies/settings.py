@@ -1,4 +1,4 @@
-"""The part of the configuration that decides: arms, objectives, budgets, exploration, tenants, rules.
+"""The part of the configuration that decides: arms, objectives, budgets, exploration, rules.
 
 The service's own settings extend it; the training command line reads just this part of the same
 file. docs/configuration.md documents every key, and a test holds it to that.
@@ -14,7 +14,7 @@ from policies.arms import DEFAULT_ARMS, Arm, Route, did_you_mean
 from policies.budget import BudgetSettings, with_cost_weight
 from policies.errors import ObjectiveError
 from policies.exploration import Exploration
-from policies.objective import DEFAULT_OBJECTIVE, DEFAULT_OBJECTIVES, check_weights
+from policies.objective import CUSTOM, DEFAULT_OBJECTIVE, DEFAULT_OBJECTIVES, check_weights
 from policies.strict_toml import decode_strictly, read_toml
 from policies.tenant_settings import TenantSettings, tenant_exploration
 
@@ -144,7 +144,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     def _check_budgets(self) -> None:
         objectives = self.plain_objectives()
         for name, budget in self.budgets.items():
-            if name in objectives:
+            if name in objectives or name == CUSTOM:
                 raise ValueError(
                     f"budgets.{name} has the name of an objective: requests couldn't tell which "
                     "they ask for; rename one"

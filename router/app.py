@@ -101,6 +101,7 @@ def create_app(
     def finished(event: AnswerFinished) -> None:
         log.record(event)
         metrics.observe_answer(event)
+        decider.budgets.measured(event.decision_id, event.metrics)
 
     answerer = Answerer(backends, Prompts.of(settings.answers), settings.answers, finished)
     services = Services(settings, decider, watcher.active, log, watcher, metrics, answerer)

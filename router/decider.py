@@ -11,14 +11,21 @@ from policies.choose import choose
 from policies.eligibility import Eligibility, eligibility
 from policies.errors import ArmError, PolicyError
 from policies.events import DecisionMade, TextPolicy
-from policies.exploration import GREEDY, arm_probabilities
+from policies.exploration import (
+    GREEDY,
+    Exploration,
+    arm_probabilities,
+    until_first_promotion,
+)
 from policies.features import Featurizer, pack_features
 from policies.objective import Objective, known_metrics, resolve_objective
 from policies.policy import Floats
 from policies.query import check_query, loggable_text, query_hash
+from policies.retrieval_rate import RETRIEVAL_RATE, with_retrieval_rate
 from policies.settings import PolicySettings
 from router.answers.errors import NoAnswerError
 from router.api.schemas import ArmOutlook, PolicyReference, RouteRequest, RouteResponse
+from router.budgets import Budgets
 from router.conversation import last_user_text, routed_query
 from router.serving_policy import ServingPolicy
 
@@ -57,7 +64,17 @@ class Decider:
         self._route_of = {arm.name: arm.route or "" for arm in self.arms}
         self._rules = settings.rules
         self._objectives = settings.all_objectives()
+        self._default_objectives = {
+            tenant: own.default_objective(settings.default_objective)
+            for tenant, own in settings.tenants.items()
+        }
         self._default_objective = settings.default_objective
+        self._tenant_explorations = {
+            tenant: settings.exploration_of(tenant)
+            for tenant, own in settings.tenants.items()
+            if own.exploration
+        }
+        self.budgets = Budgets(settings)
         self.featurizer = featurizer
         self._text = text
         self._logged_attributes = frozenset(logged_attributes)
@@ -96,8 +113,11 @@ class Decider:
                     error.field = f"requests[{index}].{error.field}"
                 raise
         features = self.featurizer.features([case.query for case in cases])
-        expected = serving.expected(features)
-        utilities = self._utilities(expected, cases, serving)
+        expected, learned = serving.expected(features), serving.policy.metrics
+        if any(RETRIEVAL_RATE in case.objective.weights for case in cases):
+            retrieves = [arm.retrieves for arm in self.arms]
+            expected, learned = with_retrieval_rate(expected, learned, retrieves)
+        utilities = _utilities(expected, learned, cases)
         probabilities = self._probabilities(utilities, cases, serving)
         decisions = []
         for row, case in enumerate(cases):
@@ -112,7 +132,7 @@ class Decider:
                 drawn,
                 explored,
                 probabilities[row],
-                expected[row],
+                dict(zip(learned, expected[row].T.tolist(), strict=True)),
                 pack_features(features[row]),
             )
             reasons = [*case.eligibility.rules, *serving.policy.reasons(features[row])]
@@ -121,6 +141,9 @@ class Decider:
                     f"explored: {self._names[best]} looked best, {self._names[drawn]} was drawn "
                     f"with probability {event.propensity:.3f}"
                 )
+            self.budgets.decided(event, self._exploration(case.request, serving))
+            if (budget_note := self.budgets.note(case.objective.name)) is not None:
+                reasons.append(budget_note)
             response = self._response(event, case, utilities[row], reasons)
             decisions.append(Decision(response, event))
         return decisions
@@ -129,8 +152,13 @@ class Decider:
         self, request: RouteRequest, metrics: frozenset[str], unavailable: Mapping[str, str]
     ) -> _Case:
         objective = resolve_objective(
-            request.objective, self._objectives, metrics, default=self._default_objective
+            request.objective,
+            self._objectives,
+            metrics,
+            default=self._default_objectives.get(request.tenant, self._default_objective),
         )
+        if (tracked := self.budgets.weights(objective.name)) is not None:
+            objective = Objective(objective.name, tracked)
         turns = request.conversation
         check_query(request.query or last_user_text(turns))
         query = routed_query(turns)
@@ -145,27 +173,28 @@ class Decider:
             raise ArmError(f"no eligible arm is left ({reasons})", field="arms")
         return _Case(request, query, objective, eligible)
 
-    def _utilities(
-        self, expected: Floats, cases: Sequence[_Case], serving: ServingPolicy
-    ) -> Floats:
-        """(n, A) from (n, A, M): each request has its own weights."""
-        weights = np.array(
-            [
-                [case.objective.weights.get(metric, 0.0) for metric in serving.policy.metrics]
-                for case in cases
-            ]
-        )
-        return np.asarray((expected @ weights[:, :, None])[:, :, 0])
-
     def _probabilities(
         self, utilities: Floats, cases: Sequence[_Case], serving: ServingPolicy
     ) -> Floats:
         mask = np.array([case.eligibility.mask for case in cases])
-        probabilities = arm_probabilities(utilities, mask, serving.exploration)
-        greedy = np.array([not case.request.explore for case in cases])
-        if greedy.any():
-            probabilities[greedy] = arm_probabilities(utilities[greedy], mask[greedy], GREEDY)
+        explorations = [self._exploration(case.request, serving) for case in cases]
+        distinct = set(explorations)
+        if len(distinct) == 1:
+            return arm_probabilities(utilities, mask, explorations[0])
+        probabilities = np.empty(utilities.shape)
+        for exploration in distinct:
+            rows = np.array([own == exploration for own in explorations])
+            probabilities[rows] = arm_probabilities(utilities[rows], mask[rows], exploration)
         return probabilities
+
+    def _exploration(self, request: RouteRequest, serving: ServingPolicy) -> Exploration:
+        """With which a request is decided: none if it asks so, its tenant's, or the service's."""
+        if not request.explore:
+            return GREEDY
+        own = self._tenant_explorations.get(request.tenant)
+        if own is None:
+            return serving.exploration
+        return own if serving.promoted else until_first_promotion(own)
 
     def _event(
         self,
@@ -175,7 +204,7 @@ class Decider:
         drawn: int,
         explored: bool,
         probabilities: Floats,
-        expected: Floats,
+        expected: dict[str, list[float]],
         features: bytes,
     ) -> DecisionMade:
         mask = case.eligibility.mask
@@ -191,7 +220,7 @@ class Decider:
             policy_version=serving.policy.version,
             objective=case.objective.name,
             weights=case.objective.weights,
-            expected=dict(zip(serving.policy.metrics, expected.T.tolist(), strict=True)),
+            expected=expected,
             explored=explored,
             explore=case.request.explore,
             tenant=case.request.tenant,
@@ -234,3 +263,11 @@ class Decider:
             reasons=reasons,
             fallback=event.fallback,
         )
+
+
+def _utilities(expected: Floats, metrics: Sequence[str], cases: Sequence[_Case]) -> Floats:
+    """(n, A) from (n, A, M): each request has its own weights."""
+    weights = np.array(
+        [[case.objective.weights.get(metric, 0.0) for metric in metrics] for case in cases]
+    )
+    return np.asarray((expected @ weights[:, :, None])[:, :, 0])

@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
+from router.budget_tracker import BudgetState
 from router.log.event_log import LogCounters
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -88,6 +89,16 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._budgets = {
+            name: Gauge(
+                f"rag_router_budget_{name}",
+                text,
+                ["budget"],
+                registry=registry,
+                multiprocess_mode="livemostrecent" if name != "unheld" else "livemax",
+            )
+            for name, text in _BUDGET_STATES.items()
+        }
         self._log_counts = {
             name: Counter(f"rag_router_log_{name}", text, registry=registry)
             for name, text in _LOG_COUNTS.items()
@@ -128,6 +139,14 @@ class Metrics:
         """Take over the states of the circuit breakers, by backend."""
         for backend, state in states.items():
             self._breakers.labels(backend).set(_BREAKER_STATES[state])
+
+    def observe_budgets(self, states: Mapping[str, BudgetState]) -> None:
+        """Take over where the configured budgets stand, by name."""
+        for budget, state in states.items():
+            self._budgets["weight"].labels(budget).set(state.weight)
+            self._budgets["spend"].labels(budget).set(state.spend)
+            unheld = state.status in ("out of reach", "unknown metric")
+            self._budgets["unheld"].labels(budget).set(float(unheld))
 
     def observe_feedback(self, events: Sequence[FeedbackGiven]) -> None:
         """Count feedback."""
@@ -178,6 +197,12 @@ _ANSWER_COUNTS = {
     "cost_usd": "US dollars for answers, as far as prices and token counts are known.",
     "dropped_citations": "Citations of passages that weren't given, taken out of answers.",
     "answers_without_citation": "Answers that cite none of the passages they were given.",
+}
+_BUDGET_STATES = {
+    "weight": "The present cost weight of a budget: of one worker, where there are several.",
+    "spend": "The budget's metric, mean over its window: of one worker, where there are several.",
+    "unheld": "1 where a budget can't be held: every arm costs more, or its metric isn't "
+    "expected by the policy.",
 }
 _LOG_COUNTS = {
     "recorded": "Events given to the log.",

@@ -16,6 +16,8 @@ MAX_EXPECTATION = 1e9
 class ServingPolicy(NamedTuple):
     """A policy, where this service's arms stand in it, and how it explores.
 
+    `promoted` says that it was judged better, and isn't the cold start.
+
     Immutable: a request takes one reference and sees one whole policy, whatever is swapped in.
     """
 
@@ -23,6 +25,7 @@ class ServingPolicy(NamedTuple):
     columns: NDArray[np.intp]
     exploration: Exploration
     fallback: str | None = None
+    promoted: bool = True
 
     def expected(self, features: NDArray[np.float32]) -> Floats:
         """(n, A, M) expected metrics, arms in the service's order."""
@@ -54,7 +57,7 @@ def fit_to_service(
         )
     if not promoted:
         exploration = until_first_promotion(exploration)
-    return ServingPolicy(policy, columns, exploration, fallback)
+    return ServingPolicy(policy, columns, exploration, fallback, promoted)
 
 
 class ActivePolicy:
