@@ -20,16 +20,16 @@ import numpy as np
 
 from policies.budget import BudgetSettings, with_cost_weight
 from policies.events import DecisionMade
-from policies.exploration import Exploration
+from policies.exploration import Exploration, Floats
 from policies.spend_curve import Queries, SpendCurve, spend_curve
 
 # Recent queries that the curve is made of, how often it is made, and of how many quantiles.
-ROWS, EVERY, POINTS = 64, 32, 9
+ROWS, EVERY, POINTS = 64, 64, 9
 # The first curves, before EVERY.
-_FIRST = (8, 16)
+_FIRST = (8, 16, 32)
 # Of a window: the debt is paid back within 1/_PAYBACK of it, and is forgotten beyond _MOST_OWED of
 # what may be spent in it, since what can't be met mustn't be paid for by later requests.
-_PAYBACK, _MOST_OWED = 80.0, 0.01
+_PAYBACK, _MOST_OWED = 160.0, 0.01
 # An arm's measured excess over what is expected of it: draws remembered, and draws it is shrunk by.
 _MEMORY, _SHRINKAGE = 200.0, 20.0
 
@@ -166,7 +166,7 @@ class BudgetTracker:
         rows = [row for row in self._rows if row.arms == self._rows[-1].arms]
         arms, nothing = rows[-1].arms, [0.0] * len(rows[-1].arms)
 
-        def expected(metric: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        def expected(metric: str) -> Floats:
             return np.array([row.expected.get(metric, nothing) for row in rows])
 
         costs = expected(self._budget.metric)
