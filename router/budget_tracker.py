@@ -25,8 +25,9 @@ from policies.spend_curve import Queries, SpendCurve, spend_curve
 
 # Recent queries that the curve is made of, how often it is made, and of how many quantiles.
 ROWS, EVERY, POINTS = 64, 64, 9
-# The first curves, before EVERY.
-_FIRST = (8, 16, 32)
+# The first curves are made sooner; and one is after SOON decisions where so many requests' budgets
+# were spent or saved beyond what was aimed at: the curve is of other traffic.
+_FIRST, _SOON, _ASTRAY = (8, 16, 32), 16, 8.0
 # Of a window: the debt is paid back within 1/_PAYBACK of it, and is forgotten beyond _MOST_OWED of
 # what may be spent in it, since what can't be met mustn't be paid for by later requests.
 _PAYBACK, _MOST_OWED = 160.0, 0.01
@@ -70,6 +71,7 @@ class BudgetTracker:
         self._curve: SpendCurve | None = None
         self._rows: deque[_Row] = deque(maxlen=ROWS)
         self._decisions, self._debt, self._spent = 0, 0.0, 0.0
+        self._since_learning, self._astray = 0, 0.0
         self._window: deque[_Charge] = deque()
         self._pending: OrderedDict[str, _Charge] = OrderedDict()
         self._excess: dict[str, tuple[float, float]] = {}
@@ -110,7 +112,9 @@ class BudgetTracker:
             self._book(event.decision_id, charge)
             self._rows.append(_Row(event.arms, event.eligible, event.expected))
             self._decisions += 1
-            if self._decisions in _FIRST or self._decisions % EVERY == 0:
+            self._since_learning += 1
+            self._astray += charge.amount - self._target()
+            if self._due():
                 self._learn(exploration)
             self._aim()
 
@@ -157,12 +161,23 @@ class BudgetTracker:
         most = _MOST_OWED * self._budget.window * self._budget.at_most
         self._debt = min(max(self._debt + amount, -most), most)
 
+    def _target(self) -> float:
+        return self._budget.at_most - _PAYBACK / self._budget.window * self._debt
+
     def _aim(self) -> None:
         if self._curve is not None:
-            payback = _PAYBACK / self._budget.window
-            self._weight = self._curve.weight_for(self._budget.at_most - payback * self._debt)
+            self._weight = self._curve.weight_for(self._target())
+
+    def _due(self) -> bool:
+        astray = abs(self._astray) > _ASTRAY * self._budget.at_most
+        return (
+            self._decisions in _FIRST
+            or self._since_learning >= EVERY
+            or (astray and self._since_learning >= _SOON)
+        )
 
     def _learn(self, exploration: Exploration) -> None:
+        self._since_learning, self._astray = 0, 0.0
         rows = [row for row in self._rows if row.arms == self._rows[-1].arms]
         arms, nothing = rows[-1].arms, [0.0] * len(rows[-1].arms)
 
