@@ -78,7 +78,8 @@ def arm_probabilities(utilities: Floats, eligible: Bools, exploration: Explorati
     if exploration.kind == "uniform":
         return np.asarray(uniform, dtype=np.float64)
     if exploration.kind == "squarecb":
-        gaps = masked[rows, best, None] - np.where(eligible, masked, 0.0)
+        # A masked arm's gap is never used; 0 keeps it from making the denominator 0.
+        gaps = np.where(eligible, masked[rows, best, None] - masked, 0.0)
         probabilities = np.where(eligible, 1.0 / (counts + exploration.gamma * gaps), 0.0)
     elif exploration.kind == "epsilon":
         # Equals share: taking the first of them always would tell nothing of the others.

@@ -9,6 +9,8 @@ from policies.errors import ObjectiveError
 
 # What the router measures or asks for by itself; users add their own metrics beside these.
 STANDARD_METRICS: tuple[str, ...] = ("quality", "cost_usd", "latency_s")
+# What is known of every arm without being learned; see `policies.retrieval_rate`.
+ARM_METRICS: tuple[str, ...] = ("retrieval_rate",)
 
 
 class Objective(msgspec.Struct, frozen=True):
@@ -36,7 +38,7 @@ def known_metrics(
 ) -> frozenset[str]:
     """Metrics that a request may weigh: standard, configured or learned ones."""
     configured = {metric for weights in objectives.values() for metric in weights}
-    return frozenset({*STANDARD_METRICS, *configured, *learned})
+    return frozenset({*STANDARD_METRICS, *ARM_METRICS, *configured, *learned})
 
 
 def resolve_objective(

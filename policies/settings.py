@@ -1,4 +1,4 @@
-"""The part of the configuration that decides: arms, objectives, exploration, rules, encoder.
+"""The part of the configuration that decides: arms, objectives, budgets, exploration, rules.
 
 The service's own settings extend it; the training command line reads just this part of the same
 file. docs/configuration.md documents every key, and a test holds it to that.
@@ -11,10 +11,12 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from policies.arms import DEFAULT_ARMS, Arm, Route, did_you_mean
+from policies.budget import BudgetSettings, with_cost_weight
 from policies.errors import ObjectiveError
 from policies.exploration import Exploration
-from policies.objective import DEFAULT_OBJECTIVE, DEFAULT_OBJECTIVES, check_weights
+from policies.objective import CUSTOM, DEFAULT_OBJECTIVE, DEFAULT_OBJECTIVES, check_weights
 from policies.strict_toml import decode_strictly, read_toml
+from policies.tenant_settings import TenantSettings, tenant_exploration
 
 AttributeValue = str | bool | float
 SearchStrategy = Literal["vector", "text", "hybrid"]
@@ -110,7 +112,9 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     arms: dict[str, ArmSettings] = {}
     objectives: dict[str, dict[str, float]] = {}
     default_objective: str = DEFAULT_OBJECTIVE
+    budgets: dict[str, BudgetSettings] = {}
     exploration: Exploration = Exploration()
+    tenants: dict[str, TenantSettings] = {}
     rules: list[RuleSettings] = []
     out_of_distribution: OutOfDistributionSettings = OutOfDistributionSettings()
     encoder: str = "static"
@@ -122,6 +126,8 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
                 check_weights(weights, frozenset(), field=f"objectives.{name}")
             except ObjectiveError as error:
                 raise ValueError(f"objectives.{name}: {error}") from error
+        self._check_budgets()
+        self._check_tenants()
         if self.default_objective not in self.all_objectives():
             hint = did_you_mean(self.default_objective, self.all_objectives())
             raise ValueError(f"default_objective {self.default_objective!r} isn't defined{hint}")
@@ -161,6 +167,43 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
         if always and not any(all(allows(rule, arm) for rule in always) for arm in self.arm_list()):
             raise ValueError("the rules without `when` leave no arm to draw from")
 
+    def _check_budgets(self) -> None:
+        objectives = self.plain_objectives()
+        for name, budget in self.budgets.items():
+            if name in objectives or name == CUSTOM:
+                raise ValueError(
+                    f"budgets.{name} has the name of an objective: requests couldn't tell which "
+                    "they ask for; rename one"
+                )
+            if budget.objective not in objectives:
+                raise ValueError(
+                    f"budgets.{name}.objective names {budget.objective!r}, which is no objective"
+                    f"{did_you_mean(budget.objective, objectives)}"
+                )
+
+    def _check_tenants(self) -> None:
+        objectives = self.plain_objectives()
+        for name, tenant in self.tenants.items():
+            for key, wanted, known in (
+                ("objective", tenant.objective, objectives),
+                ("budget", tenant.budget, self.budgets),
+            ):
+                if wanted is not None and wanted not in known:
+                    raise ValueError(
+                        f"tenants.{name}.{key} names {wanted!r}, which is no {key}"
+                        f"{did_you_mean(wanted, known)}"
+                    )
+            unknown = set(tenant.exploration) - set(Exploration.__struct_fields__)
+            for key in sorted(unknown):
+                raise ValueError(
+                    f"tenants.{name}.exploration has an unknown key {key!r}"
+                    f"{did_you_mean(key, Exploration.__struct_fields__)}"
+                )
+            try:
+                tenant_exploration(self.exploration, tenant.exploration)
+            except msgspec.ValidationError as error:
+                raise ValueError(f"tenants.{name}.exploration: {error}") from error
+
     def known_arm_names(self) -> list[str]:
         """The configured arms' names, or the default ones."""
         return [arm.name for arm in self.arm_list()]
@@ -171,9 +214,31 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
             return DEFAULT_ARMS
         return tuple(Arm(name, arm.route, arm.expected) for name, arm in self.arms.items())
 
-    def all_objectives(self) -> dict[str, dict[str, float]]:
+    def plain_objectives(self) -> dict[str, dict[str, float]]:
         """The built-in objectives, with the configured ones added or put in their place."""
         return {**DEFAULT_OBJECTIVES, **self.objectives}
+
+    def all_objectives(self) -> dict[str, dict[str, float]]:
+        """What a request may name: the objectives, and the budgets with their first cost weight."""
+        plain = self.plain_objectives()
+        budgets = {
+            name: with_cost_weight(plain[budget.objective], budget.metric, budget.weight)
+            for name, budget in self.budgets.items()
+        }
+        return {**plain, **budgets}
+
+    def exploration_of(self, tenant: str) -> Exploration:
+        """The exploration that a tenant's decisions have once a policy is promoted."""
+        own = self.tenants.get(tenant)
+        if own is None or not own.exploration:
+            return self.exploration
+        return tenant_exploration(self.exploration, own.exploration)
+
+
+def guardrails_of(settings: PolicySettings, tenant: str) -> dict[str, float]:
+    """By metric, the worsening that the gate tolerates for a tenant; empty where it names none."""
+    own = settings.tenants.get(tenant)
+    return dict(own.guardrails) if own is not None else {}
 
 
 def read_policy_settings(path: Path | None) -> PolicySettings:

@@ -111,6 +111,7 @@ def create_app(
     def finished(event: AnswerFinished) -> None:
         log.record(event)
         metrics.observe_answer(event)
+        decider.budgets.measured(event.decision_id, event.metrics)
 
     answerer = Answerer(backends, Prompts.of(settings.answers), settings.answers, finished)
     names = settings.known_arm_names()

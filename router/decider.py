@@ -1,4 +1,4 @@
-"""From requests to decisions: features, masks, expectations, utilities, probabilities, the draw."""
+"""From requests to decisions: cases, features, the policies' outlooks, the draw, the record."""
 
 import logging
 import time
@@ -10,20 +10,15 @@ import uuid_utils
 from numpy.typing import NDArray
 
 from policies.choose import choose
-from policies.eligibility import Eligibility, eligibility
-from policies.errors import ArmError, PolicyError
 from policies.events import DecisionMade, TextPolicy
-from policies.exploration import GREEDY, arm_probabilities
-from policies.features import Featurizer, pack_features
-from policies.objective import Objective, known_metrics, resolve_objective
-from policies.policy import Floats
-from policies.query import check_query, loggable_text, query_hash
+from policies.features import Featurizer
 from policies.settings import PolicySettings
-from router.answers.errors import NoAnswerError
-from router.api.schemas import ArmOutlook, PolicyReference, RouteRequest, RouteResponse
+from router.api.schemas import RouteRequest, RouteResponse
+from router.budgets import Budgets
 from router.candidate_draws import CandidateDraws, draws_with_candidate
-from router.conversation import last_user_text, routed_query
-from router.out_of_distribution import keep_to_safe_arm
+from router.cases import Case, CaseReader
+from router.decision_record import DecisionRecord, Drawn
+from router.outlook import Outlook, Outlooks
 from router.serving_policy import ServingPolicy
 
 _LOGGER = logging.getLogger(__name__)
@@ -36,18 +31,11 @@ class Decision(NamedTuple):
     event: DecisionMade
 
 
-class _Case(NamedTuple):
-    """A request, checked and resolved."""
-
-    request: RouteRequest
-    query: str
-    objective: Objective
-    eligibility: Eligibility
-    out_of_distribution: bool = False
-
-
 class Decider:
-    """Decides; pure but for the clock and fresh ids. Nothing here waits or touches a disk."""
+    """Decides; nothing here waits or touches a disk.
+
+    Pure but for the clock, fresh ids, and the budgets, which book every decision.
+    """
 
     def __init__(
         self,
@@ -60,16 +48,17 @@ class Decider:
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
     ) -> None:
         self.arms = settings.arm_list()
-        self._names = [arm.name for arm in self.arms]
-        self._route_of = {arm.name: arm.route or "" for arm in self.arms}
-        self._rules = settings.rules
-        self._objectives = settings.all_objectives()
-        self._default_objective = settings.default_objective
-        self._out_of_distribution = settings.out_of_distribution
         self.featurizer = featurizer
-        self._text = text
-        self._logged_attributes = frozenset(logged_attributes)
-        self._clock = clock
+        self.budgets = Budgets(settings)
+        self._cases = CaseReader(settings, self.budgets)
+        self._outlooks = Outlooks(settings)
+        self._record = DecisionRecord(
+            self.arms,
+            featurizer.version,
+            text=text,
+            logged_attributes=logged_attributes,
+            clock=clock,
+        )
         self._new_id = new_id
         self._failed_candidate = ""
 
@@ -95,114 +84,24 @@ class Decider:
             QueryError, ArmError, ObjectiveError: a request can't be decided, so none is; `in_batch`
                 has the error's field say which.
         """
-        metrics = known_metrics(self._objectives, serving.policy.metrics)
-        cases = []
-        for index, request in enumerate(requests):
-            try:
-                cases.append(self._resolve(request, metrics, unavailable))
-            except PolicyError as error:
-                if in_batch:
-                    error.field = f"requests[{index}].{error.field}"
-                raise
+        cases = self._cases.read(requests, serving, unavailable, in_batch=in_batch)
         features = self.featurizer.features([case.query for case in cases])
-        cases = self._flag_unknown(cases, features, serving)
-        expected = serving.expected(features, [request.tenant for request in requests])
-        utilities = self._utilities(expected, cases, serving)
-        draws = self._draws(
-            self._probabilities(utilities, cases, serving), features, cases, serving
-        )
-        probabilities = draws.probabilities
-        decisions = []
-        for row, case in enumerate(cases):
-            decision_id = self._new_id()
-            drawn = choose(probabilities[row], decision_id)
-            best = int(np.where(case.eligibility.mask, utilities[row], -np.inf).argmax())
-            explored = bool(utilities[row, drawn] < utilities[row, best])
-            event = self._event(
-                case,
-                serving,
-                decision_id,
-                drawn,
-                explored,
-                probabilities[row],
-                expected[row],
-                pack_features(features[row]),
-            )
-            event = draws.mark(event, row)
-            reasons = [*case.eligibility.rules, *serving.policy.reasons(features[row])]
-            reasons += draws.reasons(row)
-            if explored:
-                reasons.append(
-                    f"explored: {self._names[best]} looked best, {self._names[drawn]} was drawn "
-                    f"with probability {event.propensity:.3f}"
-                )
-            response = self._response(event, case, utilities[row], reasons)
-            decisions.append(Decision(response, event))
-        return decisions
-
-    def _resolve(
-        self, request: RouteRequest, metrics: frozenset[str], unavailable: Mapping[str, str]
-    ) -> _Case:
-        objective = resolve_objective(
-            request.objective, self._objectives, metrics, default=self._default_objective
-        )
-        turns = request.conversation
-        check_query(request.query or last_user_text(turns))
-        query = routed_query(turns)
-        eligible = eligibility(
-            self.arms, self._rules, request.attributes, request.arms, unavailable
-        )
-        if not any(eligible.mask):
-            why_not = zip(self._names, eligible.why_not, strict=True)
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in why_not)
-            if set(unavailable.values()) & set(eligible.why_not):
-                raise NoAnswerError(f"no arm is left to take now ({reasons})")
-            raise ArmError(f"no eligible arm is left ({reasons})", field="arms")
-        return _Case(request, query, objective, eligible)
-
-    def _flag_unknown(
-        self, cases: list[_Case], features: NDArray[np.float32], serving: ServingPolicy
-    ) -> list[_Case]:
-        """Flag queries unlike those the policy knows, and keep them to the safe arm."""
-        settings = self._out_of_distribution
-        if serving.known is None or settings.alpha == 0.0:
-            return cases
-        for row, p_value in enumerate(serving.known.p_values(features).tolist()):
-            if p_value <= settings.alpha:
-                kept = keep_to_safe_arm(cases[row].eligibility, self.arms, settings, p_value)
-                cases[row] = cases[row]._replace(eligibility=kept, out_of_distribution=True)
-        return cases
-
-    def _utilities(
-        self, expected: Floats, cases: Sequence[_Case], serving: ServingPolicy
-    ) -> Floats:
-        """(n, A) from (n, A, M): each request has its own weights."""
-        weights = np.array(
-            [
-                [case.objective.weights.get(metric, 0.0) for metric in serving.policy.metrics]
-                for case in cases
-            ]
-        )
-        return np.asarray((expected @ weights[:, :, None])[:, :, 0])
-
-    def _probabilities(
-        self, utilities: Floats, cases: Sequence[_Case], serving: ServingPolicy
-    ) -> Floats:
-        mask = np.array([case.eligibility.mask for case in cases])
-        probabilities = arm_probabilities(utilities, mask, serving.exploration)
-        greedy = np.array([not case.request.explore for case in cases])
-        if greedy.any():
-            probabilities[greedy] = arm_probabilities(utilities[greedy], mask[greedy], GREEDY)
-        return probabilities
+        cases = self._cases.flag_unknown(cases, features, serving)
+        outlook = self._outlooks.of(serving, features, cases)
+        draws = self._draws(outlook.probabilities, features, cases, serving)
+        return [
+            self._decision(row, case, serving, outlook, draws, features[row])
+            for row, case in enumerate(cases)
+        ]
 
     def _draws(
         self,
-        incumbent: Floats,
+        incumbent: NDArray[np.float64],
         features: NDArray[np.float32],
-        cases: Sequence[_Case],
+        cases: Sequence[Case],
         serving: ServingPolicy,
     ) -> CandidateDraws:
-        """What is drawn with: the incumbent's probabilities, mixed with a canary's.
+        """What is drawn with: the incumbent's probabilities (n, A), mixed with a canary's.
 
         A request that wants no exploration gets the incumbent's best arm, canary or not: it takes
         no part in the rollout.
@@ -213,9 +112,7 @@ class Decider:
             return CandidateDraws(incumbent)
         version = candidate.policy.version
         try:
-            tenants = [case.request.tenant for case in cases]
-            utilities = self._utilities(candidate.expected(features, tenants), cases, candidate)
-            probabilities = self._probabilities(utilities, cases, candidate)
+            probabilities = self._outlooks.of(candidate, features, cases).probabilities
         except Exception:
             # A candidate mustn't cost anyone a decision, whatever is wrong with it.
             if self._failed_candidate != version:
@@ -225,71 +122,29 @@ class Decider:
         share = serving.candidate_share
         return draws_with_candidate(incumbent, probabilities, takes_part, version, share)
 
-    def _event(
+    def _decision(
         self,
-        case: _Case,
+        row: int,
+        case: Case,
         serving: ServingPolicy,
-        decision_id: str,
-        drawn: int,
-        explored: bool,
-        probabilities: Floats,
-        expected: Floats,
-        features: bytes,
-    ) -> DecisionMade:
-        mask = case.eligibility.mask
-        return DecisionMade(
-            decision_id=decision_id,
-            at=self._clock(),
-            arms=self._names,
-            eligible=[name for name, eligible in zip(self._names, mask, strict=True) if eligible],
-            probabilities=probabilities.tolist(),
-            arm=self._names[drawn],
-            propensity=float(probabilities[drawn]),
-            policy=serving.policy.name,
-            policy_version=serving.policy.version,
-            objective=case.objective.name,
-            weights=case.objective.weights,
-            expected=dict(zip(serving.policy.metrics, expected.T.tolist(), strict=True)),
-            explored=explored,
-            explore=case.request.explore,
-            tenant=case.request.tenant,
-            query=loggable_text(case.query, self._text),
-            query_hash=query_hash(case.query),
-            features=features,
-            feature_version=self.featurizer.version,
-            rules=case.eligibility.rules,
-            fallback=serving.fallback,
-            out_of_distribution=case.out_of_distribution,
-            attributes={
-                name: value
-                for name, value in case.request.attributes.items()
-                if name in self._logged_attributes
-            },
-        )
-
-    def _response(
-        self, event: DecisionMade, case: _Case, utilities: Floats, reasons: list[str]
-    ) -> RouteResponse:
-        outlooks = [
-            ArmOutlook(
-                arm=arm.name,
-                route=arm.route or "",
-                probability=event.probabilities[index],
-                eligible=case.eligibility.why_not[index] is None,
-                expected={metric: values[index] for metric, values in event.expected.items()},
-                utility=float(utilities[index]),
-                why_not=case.eligibility.why_not[index],
+        outlook: Outlook,
+        draws: CandidateDraws,
+        features: NDArray[np.float32],
+    ) -> Decision:
+        decision_id = self._new_id()
+        probabilities, utilities = draws.probabilities[row], outlook.utilities[row]
+        arm = choose(probabilities, decision_id)
+        best = int(np.where(case.eligibility.mask, utilities, -np.inf).argmax())
+        explored = bool(utilities[arm] < utilities[best])
+        drawn = Drawn(decision_id, row, arm, probabilities, explored)
+        event = draws.mark(self._record.event(case, serving, outlook, drawn, features), row)
+        reasons = [*case.eligibility.rules, *serving.policy.reasons(features), *draws.reasons(row)]
+        if explored:
+            reasons.append(
+                f"explored: {self.arms[best].name} looked best, {event.arm} was drawn with "
+                f"probability {event.propensity:.3f}"
             )
-            for index, arm in enumerate(self.arms)
-        ]
-        return RouteResponse(
-            decision_id=event.decision_id,
-            route=self._route_of[event.arm],
-            arm=event.arm,
-            propensity=event.propensity,
-            explored=event.explored,
-            policy=PolicyReference(event.policy, event.policy_version),
-            arms=outlooks,
-            reasons=reasons,
-            fallback=event.fallback,
-        )
+        self.budgets.decided(event, self._outlooks.exploration(case.request, serving))
+        if (budget_note := self.budgets.note(case.objective.name)) is not None:
+            reasons.append(budget_note)
+        return Decision(self._record.response(event, case, utilities, reasons), event)

@@ -13,6 +13,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
 from policies.rollout import Rollout, WatchedMetric, WatchReport
+from router.budget_tracker import BudgetState
 from router.drift_monitor import DriftState
 from router.log.event_log import LogCounters
 
@@ -148,6 +149,16 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._budgets = {
+            name: Gauge(
+                f"rag_router_budget_{name}",
+                text,
+                ["budget"],
+                registry=registry,
+                multiprocess_mode="livemostrecent" if name != "unheld" else "livemax",
+            )
+            for name, text in _BUDGET_STATES.items()
+        }
         self._log_counts = {
             name: Counter(f"rag_router_log_{name}", text, registry=registry)
             for name, text in _LOG_COUNTS.items()
@@ -197,6 +208,14 @@ class Metrics:
             self._drift["log_e_value"].labels(state.test).set(state.log_e_value)
             self._drift["alarm"].labels(state.test).set(state.alarm)
             self._drift["observed"].labels(state.test).set(state.observed)
+
+    def observe_budgets(self, states: Mapping[str, BudgetState]) -> None:
+        """Take over where the configured budgets stand, by name."""
+        for budget, state in states.items():
+            self._budgets["weight"].labels(budget).set(state.weight)
+            self._budgets["spend"].labels(budget).set(state.spend)
+            unheld = state.status in ("out of reach", "unknown metric")
+            self._budgets["unheld"].labels(budget).set(float(unheld))
 
     def observe_feedback(self, events: Sequence[FeedbackGiven]) -> None:
         """Count feedback."""
@@ -276,6 +295,12 @@ _DRIFT: dict[str, tuple[str, Literal["livemax", "livesum"]]] = {
     "log_e_value": ("Log evidence of drift: the most of any worker.", "livemax"),
     "alarm": ("1 once a worker's test has raised its alarm; a new policy resets it.", "livemax"),
     "observed": ("Decisions tested.", "livesum"),
+}
+_BUDGET_STATES = {
+    "weight": "The present cost weight of a budget: of one worker, where there are several.",
+    "spend": "The budget's metric, mean over its window: of one worker, where there are several.",
+    "unheld": "1 where a budget can't be held: every arm costs more, or its metric isn't "
+    "expected by the policy.",
 }
 _LOG_COUNTS = {
     "recorded": "Events given to the log.",

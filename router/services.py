@@ -30,6 +30,7 @@ class Services:
     def report_states(self) -> None:
         """Tell the metrics what the log, the breakers, drift and a rollout have come to."""
         self.metrics.observe_log(self.log.counters)
+        self.metrics.observe_budgets(self.decider.budgets.states())
         self.metrics.observe_breakers(
             {breaker.name: breaker.state for breaker in self.answerer.backends.breakers}
         )

@@ -18,15 +18,16 @@ MAX_EXPECTATION = 1e9
 class ServingPolicy(NamedTuple):
     """A policy, where this service's arms stand in it, and how it explores.
 
-    `candidate` is the policy that is in shadow beside it (share 0) or in canary with this share of
-    the draws. Immutable: a request takes one reference and sees one whole policy and candidate,
-    whatever is swapped in.
+    `promoted` says that it was judged better, and isn't the cold start. `candidate` is the policy
+    that is in shadow beside it (share 0) or in canary with this share of the draws. Immutable: a
+    request takes one reference and sees one whole policy and candidate, whatever is swapped in.
     """
 
     policy: Policy
     columns: NDArray[np.intp]
     exploration: Exploration
     fallback: str | None = None
+    promoted: bool = True
     known: KnownQueries | None = None
     candidate: "ServingPolicy | None" = None
     candidate_share: float = 0.0
@@ -74,7 +75,7 @@ def fit_to_service(
             f"{feature_dimension}",
             field="tensors",
         )
-    return ServingPolicy(policy, columns, exploration, fallback, known)
+    return ServingPolicy(policy, columns, exploration, fallback, promoted, known)
 
 
 class ActivePolicy:

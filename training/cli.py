@@ -15,6 +15,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "export": ("training.commands.export:command", "Export decisions and feedback to Parquet."),
     "train": ("training.commands.train:command", "Train a policy from logs or from outcomes."),
     "evaluate": ("training.commands.evaluate:command", "Say what a policy is worth."),
+    "calibrate": ("training.commands.calibrate:command", "Find the weight that keeps a budget."),
     "decide": ("training.commands.decide:command", "Route a file of queries, offline."),
     "promote": ("training.commands.promote:promote", "Judge a policy and make it serve."),
     "rollback": ("training.commands.promote:rollback", "Let the previous policy serve again."),

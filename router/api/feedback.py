@@ -67,6 +67,8 @@ class FeedbackController(Controller):
             events = [_with_idempotent_id(event, scope, i) for i, event in enumerate(events)]
         appended = await services.log.append(events)
         services.metrics.observe_feedback(events)
+        for event in events:
+            services.decider.budgets.measured(event.decision_id, {event.metric: event.value})
         return FeedbackReceipt(
             accepted=len(events),
             duplicates=None if appended.new is None else len(events) - appended.new,

@@ -15,6 +15,7 @@ from training.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from policies.exploration import Floats
     from policies.policy import Policy
     from policies.settings import PolicySettings
 
@@ -62,6 +63,7 @@ def command(
 
     from policies.artifact import read_artifact
     from policies.loading import load_policy
+    from policies.objective import ARM_METRICS
     from policies.settings import read_policy_settings
     from training.atomic_file import lines_to
     from training.progress import progress
@@ -72,7 +74,7 @@ def command(
     settings = read_policy_settings(config)
     loaded = load_policy(read_artifact(policy))
     wanted = resolve_objective_option(objective, settings)
-    require_metrics(wanted.weights, loaded.metrics)
+    require_metrics(wanted.weights, (*loaded.metrics, *ARM_METRICS))
     rows = read_queries(queries)
     taken: Counter[str] = Counter()
     with (
@@ -113,17 +115,21 @@ def _decisions(
     from policies.exploration import GREEDY, arm_probabilities
     from policies.features import Featurizer
     from policies.policy import arm_columns, utilities
+    from policies.retrieval_rate import RETRIEVAL_RATE, with_retrieval_rate
 
     featurizer = Featurizer(load_encoder(settings.encoder))
     arm_columns(policy, policy.arms, featurizer.version)
     routes = [_route(arm, settings) for arm in policy.arms]
+    retrieves: list[bool] = []
     for start in range(0, len(queries), 500):
         step = queries[start : start + 500]
         expected = policy.expected(featurizer.features(step), [tenant] * len(step))
+        metrics = policy.metrics
+        if RETRIEVAL_RATE in weights:
+            retrieves = retrieves or _retrieving(policy, expected, settings)
+            expected, metrics = with_retrieval_rate(expected, metrics, retrieves)
         eligible = np.ones(expected.shape[:2], dtype=np.bool_)
-        probabilities = arm_probabilities(
-            utilities(expected, policy.metrics, weights), eligible, GREEDY
-        )
+        probabilities = arm_probabilities(utilities(expected, metrics, weights), eligible, GREEDY)
         chosen = probabilities.argmax(axis=1)
         for row, best in enumerate(chosen.tolist()):
             per_arm = expected[row].tolist()
@@ -133,10 +139,22 @@ def _decisions(
                 "route": routes[best],
                 "probabilities": dict(zip(policy.arms, probabilities[row].tolist(), strict=True)),
                 "expected": {
-                    arm: dict(zip(policy.metrics, values, strict=True))
+                    arm: dict(zip(metrics, values, strict=True))
                     for arm, values in zip(policy.arms, per_arm, strict=True)
                 },
             }
+
+
+def _retrieving(policy: "Policy", expected: "Floats", settings: "PolicySettings") -> list[bool]:
+    """Which arms retrieve: by their routes, or by the steps that the first queries are expected to
+    take.
+    """
+    from policies.retrieval_rate import retrieving_arms
+
+    steps = None
+    if "steps" in policy.metrics:
+        steps = expected[:, :, policy.metrics.index("steps")].mean(axis=0)
+    return retrieving_arms(policy.arms, settings.arm_list(), steps=steps)
 
 
 def _route(arm: str, settings: "PolicySettings") -> str | None:
