@@ -22,42 +22,32 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from training.judge.sample import Floats, Sample
+from training.judge.variance import design_error, standard_error
+
+__all__ = [
+    "ESTIMATORS",
+    "REPORT_LAMBDA",
+    "Z95",
+    "Estimate",
+    "Overlap",
+    "Sample",
+    "advantage_rounds",
+    "advantage_sample",
+    "dm",
+    "dr",
+    "dr_os",
+    "dr_rounds",
+    "ips",
+    "overlap",
+    "paired_advantage",
+    "sndr",
+    "snips",
+    "standard_error",
+    "switch_dr",
+]
+
 Z95 = 1.959963984540054
-
-
-class Sample(NamedTuple):
-    """Logged rounds, and the policy to be evaluated on them.
-
-    action (n,): the drawn arm's index; reward (n,): what it earned; pscore (n,): the probability
-    with which it was drawn; action_dist (n, A): the evaluated policy's probabilities;
-    estimated_rewards (n, A): a reward model's predictions, made without the row's own reward;
-    clusters (n,): rows with the same number aren't independent (near-duplicate queries).
-    """
-
-    action: NDArray[np.intp]
-    reward: Floats
-    pscore: Floats
-    action_dist: Floats
-    estimated_rewards: Floats
-    clusters: NDArray[np.intp] | None = None
-
-    @property
-    def weights(self) -> Floats:
-        """(n,) importance weights π(a|x) / pscore."""
-        drawn = self.action_dist[np.arange(len(self.action)), self.action]
-        return np.asarray(drawn / self.pscore)
-
-    @property
-    def residuals(self) -> Floats:
-        """(n,) reward − the reward model's prediction for the drawn arm."""
-        predicted = self.estimated_rewards[np.arange(len(self.action)), self.action]
-        return self.reward - predicted
-
-    @property
-    def baseline(self) -> Floats:
-        """(n,) Σ_a π(a|x) · predicted reward."""
-        return np.asarray(np.einsum("na,na->n", self.action_dist, self.estimated_rewards))
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -91,8 +81,14 @@ def dm(sample: Sample) -> Estimate:
 
 
 def dr(sample: Sample) -> Estimate:
-    """mean(baseline + w · residual)."""
-    return _mean_estimate(dr_rounds(sample), sample.clusters)
+    """mean(baseline + w · residual).
+
+    Its standard error is the larger of the sample's and, where every arm's propensity is known, of
+    the one that the log's design implies; see `training.judge.variance.design_error`.
+    """
+    rounds = dr_rounds(sample)
+    error = max(standard_error(rounds, sample.clusters), design_error(sample, rounds))
+    return _interval(float(rounds.mean()), error)
 
 
 def dr_rounds(sample: Sample) -> Floats:
@@ -147,12 +143,17 @@ def paired_advantage(sample: Sample, incumbent_dist: Floats) -> Estimate:
 
     `incumbent_dist` (n, A) are the incumbent's probabilities: the logged ones where it drew.
     """
-    return _mean_estimate(advantage_rounds(sample, incumbent_dist), sample.clusters)
+    return dr(advantage_sample(sample, incumbent_dist))
 
 
 def advantage_rounds(sample: Sample, incumbent_dist: Floats) -> Floats:
     """(n,) each round's DR value under the candidate minus that under the incumbent."""
-    return dr_rounds(sample) - dr_rounds(sample._replace(action_dist=incumbent_dist))
+    return dr_rounds(advantage_sample(sample, incumbent_dist))
+
+
+def advantage_sample(sample: Sample, incumbent_dist: Floats) -> Sample:
+    """The sample whose DR value is the advantage: DR is linear in the policy's probabilities."""
+    return sample._replace(action_dist=sample.action_dist - incumbent_dist)
 
 
 class Overlap(NamedTuple):
@@ -189,27 +190,14 @@ def overlap(sample: Sample) -> Overlap:
     )
 
 
-def standard_error(values: Floats, clusters: NDArray[np.intp] | None = None) -> float:
-    """The standard error of the values' mean; robust to dependence within clusters where given.
-
-    Liang and Zeger's (1986) sandwich with the small-sample factor G/(G−1) for G clusters; with
-    every row its own cluster that is s/√n. Infinite for fewer than two clusters.
-    """
-    centred = values - values.mean()
-    if clusters is not None:
-        centred = np.bincount(clusters, weights=centred)
-        centred = centred[np.bincount(clusters) > 0]
-    groups = len(centred)
-    if groups < 2:
-        return math.inf
-    return float(np.sqrt(groups / (groups - 1) * (centred**2).sum()) / len(values))
-
-
 def _mean_estimate(rounds: Floats, clusters: NDArray[np.intp] | None) -> Estimate:
     value = float(rounds.mean())
     return _estimate(value, rounds - value, clusters)
 
 
 def _estimate(value: float, influence: Floats, clusters: NDArray[np.intp] | None) -> Estimate:
-    error = standard_error(influence, clusters)
+    return _interval(value, standard_error(influence, clusters))
+
+
+def _interval(value: float, error: float) -> Estimate:
     return Estimate(value, error, value - Z95 * error, value + Z95 * error)

@@ -1,0 +1,69 @@
+"""What off-policy estimators take: logged rounds, and the policy to be evaluated on them."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """n logged rounds of A arms; what estimators share is computed once.
+
+    action (n,): the drawn arm's index; reward (n,): what it earned; pscore (n,): the probability
+    with which it was drawn; action_dist (n, A): the evaluated policy's probabilities, or the
+    difference of two policies'; estimated_rewards (n, A): a reward model's predictions, made
+    without the row's own reward; clusters (n,): rows with the same number aren't independent
+    (near-duplicate queries); logging (n, A): every arm's pscore, where it is known.
+    """
+
+    action: NDArray[np.intp]
+    reward: Floats
+    pscore: Floats
+    action_dist: Floats
+    estimated_rewards: Floats
+    clusters: NDArray[np.intp] | None = None
+    logging: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    def _replace(self, **changes: Any) -> "Sample":
+        """The sample with other arrays; another policy alone shares what doesn't depend on it."""
+        other = replace(self, **changes)
+        if changes.keys() == {"action_dist"} and "residuals" in self.__dict__:
+            other.__dict__["residuals"] = self.residuals
+        return other
+
+    def rows(self, index: NDArray[Any]) -> "Sample":
+        """Some of the rounds, by position or mask."""
+        return Sample(
+            self.action[index],
+            self.reward[index],
+            self.pscore[index],
+            self.action_dist[index],
+            self.estimated_rewards[index],
+            None if self.clusters is None else self.clusters[index],
+            None if self.logging is None else self.logging[index],
+        )
+
+    @cached_property
+    def weights(self) -> Floats:
+        """(n,) importance weights π(a|x) / pscore; 0 where the reward isn't known."""
+        drawn = self.action_dist[np.arange(len(self)), self.action]
+        return np.asarray(drawn / self.pscore)
+
+    @cached_property
+    def residuals(self) -> Floats:
+        """(n,) reward − the reward model's prediction for the drawn arm."""
+        predicted = self.estimated_rewards[np.arange(len(self)), self.action]
+        return self.reward - predicted
+
+    @cached_property
+    def baseline(self) -> Floats:
+        """(n,) Σ_a π(a|x) · predicted reward."""
+        return np.asarray(np.einsum("na,na->n", self.action_dist, self.estimated_rewards))
