@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.judge.sample import Floats, Sample
-from training.judge.variance import design_error, standard_error
+from training.judge.variance import design_error, sample_error, standard_error
 
 __all__ = [
     "ESTIMATORS",
@@ -62,7 +62,7 @@ class Estimate(msgspec.Struct, frozen=True):
 def ips(sample: Sample, clip: float = math.inf) -> Estimate:
     """mean(min(w, clip) · r); `clip` is the pipeline's lambda_."""
     rounds = np.minimum(sample.weights, clip) * sample.reward
-    return _mean_estimate(rounds, sample.clusters)
+    return _mean_estimate(sample, rounds)
 
 
 def snips(sample: Sample) -> Estimate:
@@ -72,7 +72,7 @@ def snips(sample: Sample) -> Estimate:
     if total == 0.0:
         return Estimate(0.0)
     value = float((weights * sample.reward).mean() / total)
-    return _estimate(value, weights * (sample.reward - value) / total, sample.clusters)
+    return _estimate(sample, value, weights * (sample.reward - value) / total)
 
 
 def dm(sample: Sample) -> Estimate:
@@ -87,7 +87,7 @@ def dr(sample: Sample) -> Estimate:
     the one that the log's design implies; see `training.judge.variance.design_error`.
     """
     rounds = dr_rounds(sample)
-    error = max(standard_error(rounds, sample.clusters), design_error(sample, rounds))
+    error = max(sample_error(sample, rounds), design_error(sample, rounds))
     return _interval(float(rounds.mean()), error)
 
 
@@ -105,13 +105,13 @@ def sndr(sample: Sample) -> Estimate:
     correction = float((weights * residuals).mean() / total)
     value = float(baseline.mean()) + correction
     influence = baseline - baseline.mean() + weights * (residuals - correction) / total
-    return _estimate(value, influence, sample.clusters)
+    return _estimate(sample, value, influence)
 
 
 def switch_dr(sample: Sample, switch: float) -> Estimate:
     """DR where w ≤ switch, the reward model alone elsewhere; `switch` is the pipeline's lambda_."""
     weights = np.where(sample.weights <= switch, sample.weights, 0.0)
-    return _mean_estimate(sample.baseline + weights * sample.residuals, sample.clusters)
+    return _mean_estimate(sample, sample.baseline + weights * sample.residuals)
 
 
 def dr_os(sample: Sample, shrinkage: float) -> Estimate:
@@ -119,7 +119,7 @@ def dr_os(sample: Sample, shrinkage: float) -> Estimate:
     weights = sample.weights
     if math.isfinite(shrinkage):
         weights = shrinkage * weights / (weights**2 + shrinkage) if shrinkage else 0.0 * weights
-    return _mean_estimate(sample.baseline + weights * sample.residuals, sample.clusters)
+    return _mean_estimate(sample, sample.baseline + weights * sample.residuals)
 
 
 # Clipping, switching and shrinkage point used in reports: a weight of 10 is what an arm gets whose
@@ -175,7 +175,7 @@ def overlap(sample: Sample) -> Overlap:
     """The overlap between the logged draws and the policy."""
     weights = sample.weights
     squares = float((weights**2).sum())
-    error = standard_error(weights, sample.clusters)
+    error = sample_error(sample, weights)
     mean = float(weights.mean())
     if error > 1e-12:
         z = (mean - 1.0) / error
@@ -190,13 +190,13 @@ def overlap(sample: Sample) -> Overlap:
     )
 
 
-def _mean_estimate(rounds: Floats, clusters: NDArray[np.intp] | None) -> Estimate:
+def _mean_estimate(sample: Sample, rounds: Floats) -> Estimate:
     value = float(rounds.mean())
-    return _estimate(value, rounds - value, clusters)
+    return _estimate(sample, value, rounds - value)
 
 
-def _estimate(value: float, influence: Floats, clusters: NDArray[np.intp] | None) -> Estimate:
-    return _interval(value, standard_error(influence, clusters))
+def _estimate(sample: Sample, value: float, influence: Floats) -> Estimate:
+    return _interval(value, sample_error(sample, influence))
 
 
 def _interval(value: float, error: float) -> Estimate:

@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+# Draws of an arm for which all arms' residuals together stand in, in the variance of its own.
+PSEUDO_DRAWS = 20.0
+# What another policy on the same rounds needn't compute again.
+_OF_NO_POLICY = ("drawn", "groups", "residuals", "arm_variances")
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -35,8 +40,9 @@ class Sample:
     def _replace(self, **changes: Any) -> "Sample":
         """The sample with other arrays; another policy alone shares what doesn't depend on it."""
         other = replace(self, **changes)
-        if changes.keys() == {"action_dist"} and "residuals" in self.__dict__:
-            other.__dict__["residuals"] = self.residuals
+        if changes.keys() == {"action_dist"}:
+            known = self.__dict__
+            other.__dict__.update({name: known[name] for name in _OF_NO_POLICY if name in known})
         return other
 
     def rows(self, index: NDArray[Any]) -> "Sample":
@@ -52,18 +58,50 @@ class Sample:
         )
 
     @cached_property
+    def drawn(self) -> NDArray[np.intp]:
+        """(n,) where each row's drawn arm stands in a flattened (n, A) array."""
+        return np.asarray(np.arange(len(self)) * self.action_dist.shape[1] + self.action)
+
+    @cached_property
+    def groups(self) -> int | None:
+        """How many different clusters there are; None where the rows are independent."""
+        return None if self.clusters is None else int(np.count_nonzero(np.bincount(self.clusters)))
+
+    @cached_property
     def weights(self) -> Floats:
         """(n,) importance weights π(a|x) / pscore; 0 where the reward isn't known."""
-        drawn = self.action_dist[np.arange(len(self)), self.action]
-        return np.asarray(drawn / self.pscore)
+        return np.asarray(self.action_dist.take(self.drawn) / self.pscore)
 
     @cached_property
     def residuals(self) -> Floats:
         """(n,) reward − the reward model's prediction for the drawn arm."""
-        predicted = self.estimated_rewards[np.arange(len(self)), self.action]
-        return self.reward - predicted
+        return self.reward - self.estimated_rewards.take(self.drawn)
 
     @cached_property
     def baseline(self) -> Floats:
         """(n,) Σ_a π(a|x) · predicted reward."""
         return np.asarray(np.einsum("na,na->n", self.action_dist, self.estimated_rewards))
+
+    @cached_property
+    def arm_variances(self) -> Floats:
+        """(A,) the mean squared residual of each arm's reported draws, shrunk to that of all by
+        PSEUDO_DRAWS.
+        """
+        known = np.isfinite(self.pscore)
+        arms = self.action_dist.shape[1]
+        action, squares = self.action[known], self.residuals[known] ** 2
+        counts = np.bincount(action, minlength=arms)
+        pooled = squares.mean() if len(squares) else 0.0
+        sums = np.bincount(action, weights=squares, minlength=arms)
+        return np.asarray((sums + PSEUDO_DRAWS * pooled) / (counts + PSEUDO_DRAWS))
+
+    def factors(self, arm: int) -> Floats:
+        """(n,) the weight that each round would have had, had it drawn this arm.
+
+        Raises:
+            ValueError: the other arms' propensities aren't known.
+        """
+        if self.logging is None:
+            raise ValueError("needs every arm's propensity: give the sample its logging")
+        wanted, drawn = self.action_dist[:, arm], self.logging[:, arm]
+        return np.divide(wanted, drawn, out=np.zeros(len(self)), where=wanted != 0.0)
