@@ -20,6 +20,7 @@ class MemoryPolicyRegistry:
         self._activations: list[Activation] = []
         self._generation = 0
         self._replicas: dict[str, tuple[ReplicaStatus, float]] = {}
+        self._looks: dict[str, dict[str, int]] = {}
 
     def publish(self, artifact: Artifact) -> None:
         self._policies.setdefault(artifact.version, pack_artifact(artifact))
@@ -67,6 +68,13 @@ class MemoryPolicyRegistry:
         now = self._clock()
         self._replicas = {name: entry for name, entry in self._replicas.items() if entry[1] > now}
         return [self._replicas[name][0] for name in sorted(self._replicas)]
+
+    def record_look(self, incumbent: str, look: str) -> int:
+        looks = self._looks.setdefault(incumbent, {})
+        return looks.setdefault(look, len(looks) + 1)
+
+    def looks(self, incumbent: str) -> list[str]:
+        return list(self._looks.get(incumbent, {}))
 
     def _require(self, version: str) -> None:
         if version not in self._policies:

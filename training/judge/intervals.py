@@ -108,14 +108,14 @@ def _blocks(
     """Each cluster's sum and size, clusters merged at random into at most _MOST_BLOCKS."""
     labels = np.arange(len(values)) if clusters is None else clusters
     names = int(labels.max(initial=-1)) + 1
-    sums: Floats = np.bincount(labels, weights=values, minlength=names)
+    sums = np.bincount(labels, weights=values, minlength=names).astype(np.float64)
     sizes = np.bincount(labels, minlength=names).astype(np.float64)
-    sums, sizes = np.asarray(sums[sizes > 0.0]), sizes[sizes > 0.0]
+    sums, sizes = sums[sizes > 0.0], sizes[sizes > 0.0]
     if len(sums) <= _MOST_BLOCKS:
         return sums, sizes
     block = rng.permutation(len(sums)) % _MOST_BLOCKS
-    merged = np.bincount(block, weights=sums), np.bincount(block, weights=sizes)
-    return np.asarray(merged[0]), np.asarray(merged[1])
+    merged = [np.bincount(block, weights=part).astype(np.float64) for part in (sums, sizes)]
+    return merged[0], merged[1]
 
 
 def _draw_counts(blocks: int, replicates: int, rng: np.random.Generator) -> Floats:
