@@ -46,17 +46,18 @@ class _Member(NamedTuple):
     rows: Bools
 
 
-def slices_of(advantage: Sample, rounds: LoggedRounds) -> list[Slice]:
+def slices_of(advantage: Sample, rounds: LoggedRounds, trained: Bools) -> list[Slice]:
     """Every slice with at least MIN_SLICE_ROWS reported rounds.
 
     Args:
         advantage: a sample whose DR value is the advantage, of these rounds.
         rounds: for their tenants and attributes.
+        trained: (n,) whether each round's query was trained on; those and the others are slices.
     """
     reported = np.isfinite(advantage.pscore)
     members = [
         member
-        for member in _members(rounds)
+        for member in _members(rounds, trained)
         if int((member.rows & reported).sum()) >= MIN_SLICE_ROWS
     ]
     estimates = [dr(advantage.rows(member.rows)) for member in members]
@@ -76,7 +77,10 @@ def slices_of(advantage: Sample, rounds: LoggedRounds) -> list[Slice]:
     ]
 
 
-def _members(rounds: LoggedRounds) -> Iterator[_Member]:
+def _members(rounds: LoggedRounds, trained: Bools) -> Iterator[_Member]:
+    if trained.any():
+        yield _Member("queries", "new", ~trained)
+        yield _Member("queries", "trained on", trained)
     tenants = rounds.tenants.astype(str)
     for tenant in sorted(set(tenants.tolist())):
         yield _Member("tenant", tenant, tenants == tenant)
