@@ -1,6 +1,6 @@
 """Intervals for a doubly robust value or advantage, beside the one that decides.
 
-- `dr_normal` is what the gate reads: see `training.judge.variance.design_error`.
+- `dr_normal` is what the gate reads: see `training.judge.variance.dr_error`.
 - `bootstrap_t` studentises (Efron and Tibshirani 1993, chapter 12; Hall 1992) and draws whole
   clusters, so repeated queries count once.
 - `empirical_bernstein` (Maurer and Pontil 2009, Theorem 4) holds at every sample size, given the

@@ -15,8 +15,9 @@ from policies.policy import Policy
 from training.errors import EmptyLogError
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import grouped_folds
-from training.fit.pseudo_outcomes import choose_alphas, draws_of, out_of_fold
+from training.fit.pseudo_outcomes import draws_of
 from training.fit.threads import one_thread
+from training.judge.cross_fit import cross_fit
 from training.judge.ope import Sample
 from training.log.rounds import Bools, Floats, LoggedRounds
 from training.trained_queries import QUERY_FILTER, trained_on
@@ -158,7 +159,7 @@ def put_on_rounds(
     scaled = fit_scale(rounds.features).apply(rounds.features)
     draws = draws_of(rounds, scaled)
     folds = grouped_folds(rounds.groups, _FOLDS, seed)
-    predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
+    predictions = cross_fit(draws, folds).predictions
     utilities = policy_utilities(policy, rounds, weights)
     probabilities = arm_probabilities(utilities, rounds.eligible, exploration)
     incumbent = incumbent_probabilities(rounds)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.judge.sample import Floats, Sample
-from training.judge.variance import design_error, sample_error, standard_error
+from training.judge.variance import dr_error, sample_error, standard_error
 
 __all__ = [
     "ESTIMATORS",
@@ -83,12 +83,11 @@ def dm(sample: Sample) -> Estimate:
 def dr(sample: Sample) -> Estimate:
     """mean(baseline + w · residual).
 
-    Its standard error is the larger of the sample's and, where every arm's propensity is known, of
-    the one that the log's design implies; see `training.judge.variance.design_error`.
+    Its standard error draws on the log's propensities where every arm's is known; see
+    `training.judge.variance.dr_error`.
     """
     rounds = dr_rounds(sample)
-    error = max(sample_error(sample, rounds), design_error(sample, rounds))
-    return _interval(float(rounds.mean()), error)
+    return _interval(float(rounds.mean()), dr_error(sample, rounds))
 
 
 def dr_rounds(sample: Sample) -> Floats:
