@@ -62,6 +62,7 @@ class ConfidenceSequence:
         alpha: float = 0.05,
         sides: Sides = "both",
         prior_mean: float | None = None,
+        horizon: int | None = None,
     ) -> None:
         """Start with no value seen.
 
@@ -72,6 +73,8 @@ class ConfidenceSequence:
             sides: which bounds are wanted.
             prior_mean: the first guess of the mean, by default the middle of the range; a good one
                 makes early bounds tighter, a bad one wider, never wrong.
+            horizon: make the bounds tightest after so many values, instead of about as tight at
+                every time; they hold at every time all the same.
 
         Raises:
             ValueError: the range is empty or not finite, or alpha or prior_mean is out of range.
@@ -79,8 +82,10 @@ class ConfidenceSequence:
         _checked(low, high, alpha, prior_mean)
         level = alpha / 2.0 if sides == "both" else alpha
         middle = 0.5 * (low + high) if prior_mean is None else prior_mean
-        self._lower = _Tail(low, high - low, level, middle) if sides != "upper" else None
-        self._upper = _Tail(-high, high - low, level, -middle) if sides != "lower" else None
+        self._lower = _Tail(low, high - low, level, middle, horizon) if sides != "upper" else None
+        self._upper = None
+        if sides != "lower":
+            self._upper = _Tail(-high, high - low, level, -middle, horizon)
         self._values = (0, 0.0)
         self._low, self._high = low, high
 
@@ -121,6 +126,7 @@ def confidence_sequence(
     alpha: float = 0.05,
     sides: Sides = "both",
     prior_mean: float | None = None,
+    horizon: int | None = None,
 ) -> Bounds:
     """The bounds after each value of one stream (n,), or of many parallel ones (..., n).
 
@@ -132,10 +138,10 @@ def confidence_sequence(
     middle = 0.5 * (low + high) if prior_mean is None else prior_mean
     lower, upper = np.full(streams.shape, -np.inf), np.full(streams.shape, np.inf)
     if sides != "upper":
-        tail = _Tail(low, high - low, level, middle, streams.shape[:-1])
+        tail = _Tail(low, high - low, level, middle, horizon, streams.shape[:-1])
         lower = np.maximum(tail.update(streams), low)
     if sides != "lower":
-        tail = _Tail(-high, high - low, level, -middle, streams.shape[:-1])
+        tail = _Tail(-high, high - low, level, -middle, horizon, streams.shape[:-1])
         upper = np.minimum(-tail.update(-streams), high)
     return Bounds(lower, upper)
 
@@ -144,9 +150,15 @@ class _Tail:
     """A lower bound at one level; an upper bound is that of the negated values."""
 
     def __init__(
-        self, low: float, spread: float, alpha: float, mean: float, shape: tuple[int, ...] = ()
+        self,
+        low: float,
+        spread: float,
+        alpha: float,
+        mean: float,
+        horizon: int | None,
+        shape: tuple[int, ...] = (),
     ) -> None:
-        self._low, self._log, self._mean = low, math.log(1.0 / alpha), mean
+        self._low, self._log, self._horizon = low, math.log(1.0 / alpha), horizon
         self._least_room = _LEAST_ROOM * spread
         zero = np.zeros(shape)
         # The first guesses count as one value, so that nothing is divided by zero.
@@ -163,7 +175,8 @@ class _Tail:
         variance = _before(before.squares, squares) / seen
         # More room than there is only makes the bound wider; none at all can't be divided by.
         room = np.maximum(means - self._low, self._least_room)
-        wanted = np.sqrt(2.0 * self._log / (variance * seen * np.log1p(seen)))
+        times = seen * np.log1p(seen) if self._horizon is None else self._horizon
+        wanted = np.sqrt(2.0 * self._log / (variance * times))
         bets = np.minimum(wanted, _LARGEST_BET / room)
         share = bets * room
         cost = squares / room**2 * (-np.log1p(-share) - share)

@@ -3,10 +3,11 @@
 - `dr_normal` is what the gate reads: see `training.judge.variance.dr_error`.
 - `bootstrap_t` studentises (Efron and Tibshirani 1993, chapter 12; Hall 1992) and draws whole
   clusters, so repeated queries count once.
-- `empirical_bernstein` (Maurer and Pontil 2009, Theorem 4) holds at every sample size, given the
-  range of the values; it is wide.
-- `anytime` holds at every time at once (`policies.confidence_sequence`): a log may be looked at
-  again and again. Its reward model is each arm's mean so far, since it must not know the future.
+- `empirical_bernstein` holds at every sample size, given the range of the values, and is tightest
+  at this one; `anytime` is about as tight at every time, so a log may be looked at again and again
+  (both `policies.confidence_sequence`). Their reward model is each arm's mean so far, since it must
+  not know the future (Waudby-Smith et al. 2022, "Anytime-valid off-policy inference for contextual
+  bandits"). Queries may repeat, as long as each is a fresh draw from the same traffic.
 """
 
 import math
@@ -65,9 +66,10 @@ def intervals(
         "bootstrap_t": bootstrap_t(values, sample.clusters, alpha=alpha, seed=seed),
     }
     if sample.logging is not None:
-        reach = value_range(sample, rewards)
-        found["empirical_bernstein"] = empirical_bernstein(values, sample.clusters, reach, alpha)
-        found["anytime"] = anytime(sample, rewards, alpha)
+        running = predictable(sample, rewards)
+        reach = value_range(running, rewards)
+        found["empirical_bernstein"] = bounded(running, reach, alpha, horizon=len(sample))
+        found["anytime"] = bounded(running, reach, alpha)
     return found
 
 
@@ -126,47 +128,31 @@ def _draw_counts(blocks: int, replicates: int, rng: np.random.Generator) -> Floa
     return counts.reshape(replicates, blocks).astype(np.float64)
 
 
-def empirical_bernstein(
-    values: Floats, clusters: NDArray[np.intp] | None, reach: RewardRange, alpha: float = 0.05
+def bounded(
+    sample: Sample, reach: RewardRange, alpha: float = 0.05, *, horizon: int | None = None
 ) -> Interval:
-    """mean ± (√(2·V·ln(4/α)/G) + 7·R·ln(4/α)/(3·(G − 1))) over the G clusters' totals.
+    """The bounds of a confidence sequence of the sample's DR values, after the last of them.
 
-    A cluster's total is scaled by G/n, and can be as large as its size lets it; so one query that
-    fills the log widens this interval more than any other.
+    Args:
+        sample: the rounds in order of time, with predictions that don't know the future.
+        reach: the range of their DR values.
+        alpha: the chance of missing the value.
+        horizon: see `policies.confidence_sequence`; without it the bounds are for any time.
     """
-    n = len(values)
     low, high = reach
-    if clusters is not None:
-        sizes = np.bincount(clusters)
-        totals = np.bincount(clusters, weights=values)[sizes > 0]
-        values = np.asarray(totals * (len(totals) / n))
-        scale = float(sizes.max(initial=1)) * len(totals) / n
-        low, high = min(low, 0.0) * scale, max(high, 0.0) * scale
-    groups = len(values)
-    if groups < 2:
-        return Interval(lower=-math.inf, upper=math.inf, range=(low, high))
-    logarithm = math.log(4.0 / alpha)
-    spread = math.sqrt(2.0 * float(values.var(ddof=1)) * logarithm / groups)
-    width = spread + 7.0 * (high - low) * logarithm / (3.0 * (groups - 1))
-    mean = float(values.mean())
-    return Interval(lower=mean - width, upper=mean + width, range=(low, high))
-
-
-def anytime(sample: Sample, rewards: RewardRange, alpha: float = 0.05) -> Interval:
-    """The last of the anytime-valid bounds over the rounds in their order.
-
-    Waudby-Smith et al. (2022), "Anytime-valid off-policy inference for contextual bandits", with
-    the doubly robust values of a context-free reward model.
-    """
-    running = sample._replace(estimated_rewards=_means_so_far(sample, rewards))
-    low, high = value_range(running, rewards)
     if not low < high:
         return Interval(lower=low, upper=high, range=(low, high))
-    values = np.clip(dr_rounds(running), low, high)  # within it already, but for rounding
-    sequence = ConfidenceSequence(low, high, alpha=alpha, prior_mean=min(max(0.0, low), high))
-    for start in range(0, len(values), _BATCH):
-        sequence.update(values[start : start + _BATCH])
+    values = np.clip(dr_rounds(sample), low, high)  # within it already, but for rounding
+    start = min(max(0.0, low), high)
+    sequence = ConfidenceSequence(low, high, alpha=alpha, prior_mean=start, horizon=horizon)
+    for first in range(0, len(values), _BATCH):
+        sequence.update(values[first : first + _BATCH])
     return Interval(lower=sequence.lower, upper=sequence.upper, range=(low, high))
+
+
+def predictable(sample: Sample, rewards: RewardRange) -> Sample:
+    """The sample with each arm's mean reward so far in place of its reward model's predictions."""
+    return sample._replace(estimated_rewards=_means_so_far(sample, rewards))
 
 
 def _means_so_far(sample: Sample, rewards: RewardRange) -> Floats:
