@@ -46,7 +46,12 @@ class RewardRange(NamedTuple):
 
 
 def intervals(
-    sample: Sample, rewards: RewardRange, *, alpha: float = 0.05, seed: int = 0
+    sample: Sample,
+    rewards: RewardRange,
+    *,
+    alpha: float = 0.05,
+    replicates: int = REPLICATES,
+    seed: int = 0,
 ) -> dict[str, Interval]:
     """Every interval of the sample's DR value, by its method's name.
 
@@ -54,6 +59,7 @@ def intervals(
         sample: the rounds, in order of time; its `action_dist` may be a difference of policies.
         rewards: what a reward can be.
         alpha: the chance of missing the value.
+        replicates: of the bootstrap.
         seed: of the bootstrap.
     """
     estimate = dr(sample)
@@ -63,7 +69,9 @@ def intervals(
             lower=-math.inf if estimate.lower is None else estimate.lower,
             upper=math.inf if estimate.upper is None else estimate.upper,
         ),
-        "bootstrap_t": bootstrap_t(values, sample.clusters, alpha=alpha, seed=seed),
+        "bootstrap_t": bootstrap_t(
+            values, sample.clusters, alpha=alpha, replicates=replicates, seed=seed
+        ),
     }
     if sample.logging is not None:
         running = predictable(sample, rewards)
