@@ -56,3 +56,7 @@ class StoreKeys:
     def replica(self, name: str) -> str:
         """What a replica last said of itself."""
         return f"{self.prefix}:replica:{name}"
+
+    def looks(self, incumbent: str) -> str:
+        """The hash of the gate's looks at an incumbent: what was judged → its number."""
+        return f"{self.prefix}:looks:{incumbent}"

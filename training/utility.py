@@ -14,7 +14,7 @@ import numpy as np
 from policies.arms import did_you_mean
 from policies.errors import ObjectiveError
 from policies.policy import Policy
-from training.judge.ope import Sample
+from training.judge.sample import Sample
 from training.log.rounds import Bools, Floats, LoggedRounds
 
 
@@ -115,6 +115,7 @@ def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sa
         action_dist=probabilities,
         estimated_rewards=judged.predicted,
         clusters=rounds.groups,
+        logging=rounds.probabilities * _share(rounds.action, judged.known, len(rounds.arms)),
     )
 
 

@@ -116,3 +116,12 @@ class PolicyRegistry(Protocol):
 
     def replicas(self) -> list[ReplicaStatus]:
         """The replicas that have reported and not expired."""
+
+    def record_look(self, incumbent: str, look: str) -> int:
+        """Record that a candidate was judged against an incumbent, and return the look's number.
+
+        Numbers count from 1 for each incumbent; an equal look keeps the number it had.
+        """
+
+    def looks(self, incumbent: str) -> list[str]:
+        """The looks at an incumbent in order of their numbers."""

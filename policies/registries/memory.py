@@ -33,6 +33,7 @@ class MemoryPolicyRegistry:
         self._watch_report: WatchReport | None = None
         self._watch_lease = ("", 0.0)
         self._replicas: dict[str, tuple[ReplicaStatus, float]] = {}
+        self._looks: dict[str, dict[str, int]] = {}
 
     def publish(self, artifact: Artifact) -> None:
         self._policies.setdefault(artifact.version, pack_artifact(artifact))
@@ -147,6 +148,13 @@ class MemoryPolicyRegistry:
         now = self._clock()
         self._replicas = {name: entry for name, entry in self._replicas.items() if entry[1] > now}
         return [self._replicas[name][0] for name in sorted(self._replicas)]
+
+    def record_look(self, incumbent: str, look: str) -> int:
+        looks = self._looks.setdefault(incumbent, {})
+        return looks.setdefault(look, len(looks) + 1)
+
+    def looks(self, incumbent: str) -> list[str]:
+        return list(self._looks.get(incumbent, {}))
 
     def _require(self, version: str) -> None:
         if version not in self._policies:

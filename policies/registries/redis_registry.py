@@ -149,6 +149,18 @@ return redis.call('LINDEX', KEYS[1], -1) or ''
 )
 
 
+# KEYS: looks, audit. ARGV: look, incumbent, audit length. Answers the look's number.
+_RECORD_LOOK = """
+local number = redis.call('HGET', KEYS[1], ARGV[1])
+if number then return tonumber(number) end
+number = redis.call('HLEN', KEYS[1]) + 1
+redis.call('HSET', KEYS[1], ARGV[1], number)
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'what', 'look', 'incumbent', ARGV[2],
+  'look', ARGV[1], 'number', number)
+return number
+"""
+
+
 class RedisClient(Protocol):
     """What is needed of a `redis.Redis` that doesn't decode responses; its errors pass through."""
 
@@ -325,6 +337,14 @@ class RedisPolicyRegistry:
             else:
                 statuses.append(msgspec.json.decode(found, type=ReplicaStatus))
         return statuses
+
+    def record_look(self, incumbent: str, look: str) -> int:
+        keys = (self._keys.looks(incumbent), self._keys.audit)
+        return int(self._run(_RECORD_LOOK, keys, look, incumbent, _AUDIT_ENTRIES))
+
+    def looks(self, incumbent: str) -> list[str]:
+        numbers = self._client.execute_command("HGETALL", self._keys.looks(incumbent))
+        return [look.decode() for look in sorted(numbers, key=lambda look: int(numbers[look]))]
 
     def _versions(self) -> list[str]:
         members = self._client.execute_command("SMEMBERS", self._keys.policies)

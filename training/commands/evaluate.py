@@ -19,7 +19,7 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
-    from training.judge.log_evaluation import LogReport
+    from training.judge.log_report import LogReport
     from training.judge.outcome_report import OutcomeReport
 
 
@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     help="A name, or weights as JSON; may be repeated.  [default: a sweep; on logs each request's]",
 )
 @click.option("--greedy", is_flag=True, help="On logs: judge the policy without exploration.")
+@click.option("--tenant", help="On logs: judge it by this tenant's decisions alone.")
+@click.option(
+    "--look",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="On logs: as how many looks at the incumbent the gate would count this one.",
+)
 @seed_option
 @config_option
 @json_option
@@ -45,6 +53,8 @@ def command(
     split: str | None,
     objectives: tuple[str, ...],
     greedy: bool,
+    tenant: str | None,
+    look: int,
     seed: int,
     config: Path | None,
     as_json: bool,
@@ -54,7 +64,7 @@ def command(
     On outcomes: its true value and mean cost at a sweep of objectives, each fixed arm, a random
     policy of the same mix, the oracle, and its value on datasets left out of training. On logs:
     off-policy estimates with intervals on the rounds after its training window, and what the gate
-    would say.
+    would say at this look, which isn't recorded.
 
     \b
     Examples:
@@ -62,10 +72,13 @@ def command(
       rag-policy evaluate --policy policy/ --outcomes table.jsonl \
           --objective '{"quality": 1, "steps": -0.02}'
       rag-policy evaluate --policy policy/ --logs logs/ --objective balanced --json
+      rag-policy evaluate --policy policy/ --logs logs/ --tenant acme --look 2
     """
     require_one(logs=logs, outcomes=outcomes)
     if split is not None and not outcomes:
         raise click.UsageError("--split needs --outcomes")
+    if logs is None and (tenant is not None or look != 1):
+        raise click.UsageError("--tenant and --look need --logs")
     import msgspec
 
     from policies.artifact import read_artifact
@@ -77,7 +90,7 @@ def command(
     weights = [resolve_objective_option(text, settings).weights for text in objectives]
     report: OutcomeReport | LogReport
     if logs is not None:
-        report = _on_logs(loaded, logs, weights, greedy, seed, settings)
+        report = _on_logs(loaded, logs, weights, settings, greedy, tenant, look, seed)
     else:
         report = _on_outcomes(loaded, outcomes, split, weights, settings)
     if as_json:
@@ -119,9 +132,11 @@ def _on_logs(
     policy: "Policy",
     logs: Path,
     weights: list[dict[str, float]],
-    greedy: bool,
-    seed: int,
     settings: "PolicySettings",
+    greedy: bool,
+    tenant: str | None,
+    look: int,
+    seed: int,
 ) -> "LogReport":
     from training.judge.log_evaluation import default_exploration, evaluate_on_rounds
     from training.log.join import join_rounds
@@ -141,6 +156,8 @@ def _on_logs(
             rounds,
             objectives=weights or [None],
             exploration=default_exploration(settings.exploration, greedy),
+            tenant=tenant,
+            look=look,
             seed=seed,
         )
 
@@ -148,7 +165,7 @@ def _on_logs(
 def _show(report: "OutcomeReport | LogReport", title: str) -> None:
     from rich.console import Console
 
-    from training.judge.log_evaluation import LogReport, log_tables
+    from training.judge.log_report import LogReport, log_tables
     from training.judge.outcome_evaluation import outcome_tables
 
     if isinstance(report, LogReport):

@@ -171,7 +171,9 @@ def promote(
         active = registry.active()
         if active is not None and active.version == artifact.version:
             raise FailedOutcome(f"policy {artifact.version} is active already")
-        verdict = None if logs is None else _judge(policy, logs, objective, config, active)
+        verdict = (
+            None if logs is None else _judge(policy, logs, objective, config, registry, active)
+        )
         if verdict is not None:
             _require_passed(artifact.version, verdict, override, as_json)
         why = f"override: {override}" if override else ""
@@ -269,9 +271,13 @@ def _judge(
     logs: Path,
     objective: str | None,
     config: Path | None,
+    registry: PolicyRegistry,
     active: Activation | None,
 ) -> "Verdict":
-    from training.judge.gate import judge, require_incumbent
+    from policies.exploration import Exploration
+    from training.judge.gate import judge_unseen, require_incumbent
+    from training.judge.judged_policy import unseen
+    from training.judge.looks import family, look_of
     from training.log.join import join_rounds
     from training.log.log_files import read_log
 
@@ -284,7 +290,15 @@ def _judge(
             arms=policy.arms,
             feature_version=policy.feature_version or None,
         )
-        verdict = judge(rounds, policy, weights, settings.exploration)
+        mine = unseen(rounds, policy)
+        exploration = settings.exploration or Exploration()
+        number = 1
+        if mine.enough:
+            # Recorded before anything is known of the outcome, so that no refusal goes uncounted.
+            incumbent = family(str(mine.rounds.policy_versions[-1]))
+            look = look_of(mine.rounds, policy, weights, exploration)
+            number = registry.record_look(incumbent, look)
+        verdict = judge_unseen(mine, policy, weights, exploration, look=number)
     if active is not None:
         verdict = require_incumbent(verdict, str(rounds.policy_versions[-1]), active.version)
     return verdict
@@ -292,6 +306,10 @@ def _judge(
 
 def _require_passed(version: str, verdict: "Verdict", override: str | None, as_json: bool) -> None:
     """Say how each condition stands; a gate that refuses ends the command unless overridden."""
+    note(
+        f"look {verdict.look} at this incumbent: proven means one-sided at {verdict.alpha:.2%}, so "
+        "that all looks together promote without gain at most once in twenty"
+    )
     for condition in verdict.conditions:
         if condition.passed:
             note(f"passed  {condition.name}: {condition.detail}")

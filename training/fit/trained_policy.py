@@ -26,6 +26,7 @@ from training.fit.reward_models import fit_rewards
 from training.judge.gate import MIN_EFFECTIVE
 from training.log.rounds import Floats, LoggedRounds
 from training.tables.warm_start import WarmStart, aligned_values
+from training.trained_queries import QUERY_FILTER, query_filter
 from training.utility import objective_weights
 
 DEFAULT_HOLDOUT = 0.3
@@ -69,7 +70,12 @@ def train_on_outcomes(
         metrics=list(rows.metrics),
         feature_version=rows.feature_version,
         created_at=_now(),
-        training={**source, "rows": n, "sha256": rows.sha256},
+        training={
+            **source,
+            "rows": n,
+            "sha256": rows.sha256,
+            QUERY_FILTER: query_filter(rows.query_hashes),
+        },
         estimator={
             "recipe": "full_information",
             "question_share": QUESTION_SHARE,
@@ -174,6 +180,7 @@ def train_on_rounds(
             "counts": msgspec.to_builtins(rounds.counts),
             "reported_draws": fit.draws,
             "prior_metrics": _prior_metrics(rounds),
+            QUERY_FILTER: query_filter([*mine.query_hashes, *(warm.query_hashes if warm else [])]),
         },
         estimator=_log_settings(fit, seed),
         evaluation=_log_evidence(fit),

@@ -8,27 +8,33 @@ from typing import NamedTuple
 
 import numpy as np
 
+from policies.arms import did_you_mean
 from policies.errors import PolicyFitError
 from policies.exploration import Exploration, arm_probabilities
 from policies.policy import Policy
 from training.errors import EmptyLogError
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import grouped_folds
-from training.fit.pseudo_outcomes import choose_alphas, draws_of, out_of_fold
+from training.fit.pseudo_outcomes import draws_of
 from training.fit.threads import one_thread
+from training.judge.cross_fit import cross_fit
 from training.judge.ope import Sample
-from training.log.rounds import Floats, LoggedRounds
+from training.log.rounds import Bools, Floats, LoggedRounds
+from training.trained_queries import QUERY_FILTER, trained_on
 from training.utility import judge_rounds, policy_utilities, sample_of
 
 _FOLDS = 5
 # Intervals count near-duplicate queries as one, and say nothing from a handful.
 MIN_QUERIES = 20
+# So many rounds whose queries are new can be judged by alone: they mostly amount to half their
+# number, at best, and the gate needs an effective 1,000.
+MIN_NEW_ROUNDS = 2_000
 
 
 class OnRounds(NamedTuple):
     """A candidate and the incumbent on the same rounds, under one objective.
 
-    sample: the estimators' input for the candidate; incumbent (n, A): the logged probabilities;
+    sample: the estimators' input for the candidate; incumbent (n, A): what served, canaries aside;
     greedy (n,): the arm the candidate likes best; incumbent_greedy (n, A): the incumbent without
     its exploration, that is its likeliest arms; metrics: a sample per reported metric, whose
     reward is the metric itself.
@@ -41,12 +47,82 @@ class OnRounds(NamedTuple):
     metrics: dict[str, Sample]
 
 
-def unseen(rounds: LoggedRounds, policy: Policy) -> LoggedRounds:
+class Unseen(NamedTuple):
+    """Rounds to judge a policy by: n of them, whether each one's query was trained on (n,), and how
+    many more were left out for that reason.
+    """
+
+    rounds: LoggedRounds
+    trained: Bools
+    left_out: int
+
+    @property
+    def enough(self) -> bool:
+        """Whether anything can be estimated from them."""
+        return len(np.unique(self.rounds.groups)) >= MIN_QUERIES
+
+    @property
+    def explanation(self) -> str:
+        """For people: how the rounds relate to the queries that the policy was trained on."""
+        if self.left_out:
+            return (
+                f"{self.left_out:,} later rounds repeat queries that it was trained on and are "
+                f"left out; {len(self.rounds):,} don't"
+            )
+        repeated = int(self.trained.sum())
+        if not repeated:
+            return "no query of these rounds was trained on"
+        return (
+            f"{repeated:,} of {len(self.rounds):,} rounds repeat queries that it was trained on; "
+            f"the others are too few to judge by alone ({MIN_NEW_ROUNDS:,} are needed), so this "
+            "holds for traffic that repeats itself as much"
+        )
+
+
+def unseen(rounds: LoggedRounds, policy: Policy, tenant: str | None = None) -> Unseen:
     """The explored rounds after the policy's training window, of the policy that served last.
 
     A policy trained on outcomes alone has no window: all rounds are unseen. Rounds of policies that
-    served before the last are left out, since to beat a mixture of old and new proves nothing.
+    served before the last are left out, since to beat a mixture of old and new proves nothing; so
+    are repetitions of queries that the policy was trained on, which flatter it, where enough other
+    rounds remain.
+
+    Args:
+        rounds: the log's.
+        policy: the one to be judged.
+        tenant: only this tenant's rounds; None for all.
+
+    Raises:
+        EmptyLogError: no round is of that tenant.
     """
+    if tenant is not None:
+        rounds = rounds.rows(of_tenant(rounds, tenant))
+    rounds = _later(rounds, policy)
+    encoded = policy.artifact().manifest.training.get(QUERY_FILTER, "")
+    trained = trained_on(encoded, rounds.query_hashes.tolist())
+    new = int((~trained).sum())
+    if trained.any() and new >= MIN_NEW_ROUNDS:
+        return Unseen(rounds.rows(~trained), np.zeros(new, dtype=np.bool_), len(rounds) - new)
+    return Unseen(rounds, trained, 0)
+
+
+def of_tenant(rounds: LoggedRounds, tenant: str) -> Bools:
+    """(n,) which rounds are a tenant's.
+
+    Raises:
+        EmptyLogError: none is.
+    """
+    mine = np.asarray(rounds.tenants.astype(str) == tenant)
+    if not mine.any():
+        known = sorted(set(rounds.tenants.tolist()))
+        raise EmptyLogError(
+            f"no decision of the log is for tenant {tenant!r}{did_you_mean(tenant, known)}; it "
+            f"has {', '.join(name or '(none)' for name in known[:10])}"
+        )
+    return mine
+
+
+def _later(rounds: LoggedRounds, policy: Policy) -> LoggedRounds:
     keep = rounds.explored
     window = policy.artifact().manifest.training.get("window")
     if window:
@@ -83,9 +159,10 @@ def put_on_rounds(
     scaled = fit_scale(rounds.features).apply(rounds.features)
     draws = draws_of(rounds, scaled)
     folds = grouped_folds(rounds.groups, _FOLDS, seed)
-    predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
+    predictions = cross_fit(draws, folds).predictions
     utilities = policy_utilities(policy, rounds, weights)
     probabilities = arm_probabilities(utilities, rounds.eligible, exploration)
+    incumbent = incumbent_probabilities(rounds)
     samples = {}
     for m in np.flatnonzero(rounds.observed):
         only = np.zeros_like(weights)
@@ -94,11 +171,22 @@ def put_on_rounds(
         samples[rounds.metrics[m]] = sample_of(rounds, judged, probabilities)
     return OnRounds(
         sample=sample_of(rounds, judge_rounds(rounds, weights, predictions), probabilities),
-        incumbent=rounds.probabilities,
+        incumbent=incumbent,
         greedy=np.where(rounds.eligible, utilities, -np.inf).argmax(axis=1),
-        incumbent_greedy=_likeliest(rounds.probabilities),
+        incumbent_greedy=_likeliest(incumbent),
         metrics=samples,
     )
+
+
+def incumbent_probabilities(rounds: LoggedRounds) -> Floats:
+    """(n, A) what the incumbent alone would have drawn with: while a canary had a share s, the log
+    has the mixture (1 − s) · incumbent + s · candidate.
+    """
+    share = np.minimum(rounds.candidate_share, 1.0 - 1e-9)[:, None]
+    alone = (rounds.probabilities - share * rounds.candidate_probabilities) / (1.0 - share)
+    alone = np.maximum(alone, 0.0)
+    alone /= alone.sum(axis=1, keepdims=True)
+    return np.where(share > 0.0, alone, rounds.probabilities)
 
 
 def _likeliest(probabilities: Floats) -> Floats:

@@ -22,42 +22,32 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from training.judge.sample import Floats, Sample
+from training.judge.variance import dr_error, sample_error, standard_error
+
+__all__ = [
+    "ESTIMATORS",
+    "REPORT_LAMBDA",
+    "Z95",
+    "Estimate",
+    "Overlap",
+    "Sample",
+    "advantage_rounds",
+    "advantage_sample",
+    "dm",
+    "dr",
+    "dr_os",
+    "dr_rounds",
+    "ips",
+    "overlap",
+    "paired_advantage",
+    "sndr",
+    "snips",
+    "standard_error",
+    "switch_dr",
+]
+
 Z95 = 1.959963984540054
-
-
-class Sample(NamedTuple):
-    """Logged rounds, and the policy to be evaluated on them.
-
-    action (n,): the drawn arm's index; reward (n,): what it earned; pscore (n,): the probability
-    with which it was drawn; action_dist (n, A): the evaluated policy's probabilities;
-    estimated_rewards (n, A): a reward model's predictions, made without the row's own reward;
-    clusters (n,): rows with the same number aren't independent (near-duplicate queries).
-    """
-
-    action: NDArray[np.intp]
-    reward: Floats
-    pscore: Floats
-    action_dist: Floats
-    estimated_rewards: Floats
-    clusters: NDArray[np.intp] | None = None
-
-    @property
-    def weights(self) -> Floats:
-        """(n,) importance weights π(a|x) / pscore."""
-        drawn = self.action_dist[np.arange(len(self.action)), self.action]
-        return np.asarray(drawn / self.pscore)
-
-    @property
-    def residuals(self) -> Floats:
-        """(n,) reward − the reward model's prediction for the drawn arm."""
-        predicted = self.estimated_rewards[np.arange(len(self.action)), self.action]
-        return self.reward - predicted
-
-    @property
-    def baseline(self) -> Floats:
-        """(n,) Σ_a π(a|x) · predicted reward."""
-        return np.asarray(np.einsum("na,na->n", self.action_dist, self.estimated_rewards))
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -72,7 +62,7 @@ class Estimate(msgspec.Struct, frozen=True):
 def ips(sample: Sample, clip: float = math.inf) -> Estimate:
     """mean(min(w, clip) · r); `clip` is the pipeline's lambda_."""
     rounds = np.minimum(sample.weights, clip) * sample.reward
-    return _mean_estimate(rounds, sample.clusters)
+    return _mean_estimate(sample, rounds)
 
 
 def snips(sample: Sample) -> Estimate:
@@ -82,7 +72,7 @@ def snips(sample: Sample) -> Estimate:
     if total == 0.0:
         return Estimate(0.0)
     value = float((weights * sample.reward).mean() / total)
-    return _estimate(value, weights * (sample.reward - value) / total, sample.clusters)
+    return _estimate(sample, value, weights * (sample.reward - value) / total)
 
 
 def dm(sample: Sample) -> Estimate:
@@ -91,8 +81,13 @@ def dm(sample: Sample) -> Estimate:
 
 
 def dr(sample: Sample) -> Estimate:
-    """mean(baseline + w · residual)."""
-    return _mean_estimate(dr_rounds(sample), sample.clusters)
+    """mean(baseline + w · residual).
+
+    Its standard error draws on the log's propensities where every arm's is known; see
+    `training.judge.variance.dr_error`.
+    """
+    rounds = dr_rounds(sample)
+    return _interval(float(rounds.mean()), dr_error(sample, rounds))
 
 
 def dr_rounds(sample: Sample) -> Floats:
@@ -109,13 +104,13 @@ def sndr(sample: Sample) -> Estimate:
     correction = float((weights * residuals).mean() / total)
     value = float(baseline.mean()) + correction
     influence = baseline - baseline.mean() + weights * (residuals - correction) / total
-    return _estimate(value, influence, sample.clusters)
+    return _estimate(sample, value, influence)
 
 
 def switch_dr(sample: Sample, switch: float) -> Estimate:
     """DR where w ≤ switch, the reward model alone elsewhere; `switch` is the pipeline's lambda_."""
     weights = np.where(sample.weights <= switch, sample.weights, 0.0)
-    return _mean_estimate(sample.baseline + weights * sample.residuals, sample.clusters)
+    return _mean_estimate(sample, sample.baseline + weights * sample.residuals)
 
 
 def dr_os(sample: Sample, shrinkage: float) -> Estimate:
@@ -123,7 +118,7 @@ def dr_os(sample: Sample, shrinkage: float) -> Estimate:
     weights = sample.weights
     if math.isfinite(shrinkage):
         weights = shrinkage * weights / (weights**2 + shrinkage) if shrinkage else 0.0 * weights
-    return _mean_estimate(sample.baseline + weights * sample.residuals, sample.clusters)
+    return _mean_estimate(sample, sample.baseline + weights * sample.residuals)
 
 
 # Clipping, switching and shrinkage point used in reports: a weight of 10 is what an arm gets whose
@@ -147,12 +142,17 @@ def paired_advantage(sample: Sample, incumbent_dist: Floats) -> Estimate:
 
     `incumbent_dist` (n, A) are the incumbent's probabilities: the logged ones where it drew.
     """
-    return _mean_estimate(advantage_rounds(sample, incumbent_dist), sample.clusters)
+    return dr(advantage_sample(sample, incumbent_dist))
 
 
 def advantage_rounds(sample: Sample, incumbent_dist: Floats) -> Floats:
     """(n,) each round's DR value under the candidate minus that under the incumbent."""
-    return dr_rounds(sample) - dr_rounds(sample._replace(action_dist=incumbent_dist))
+    return dr_rounds(advantage_sample(sample, incumbent_dist))
+
+
+def advantage_sample(sample: Sample, incumbent_dist: Floats) -> Sample:
+    """The sample whose DR value is the advantage: DR is linear in the policy's probabilities."""
+    return sample._replace(action_dist=sample.action_dist - incumbent_dist)
 
 
 class Overlap(NamedTuple):
@@ -174,7 +174,7 @@ def overlap(sample: Sample) -> Overlap:
     """The overlap between the logged draws and the policy."""
     weights = sample.weights
     squares = float((weights**2).sum())
-    error = standard_error(weights, sample.clusters)
+    error = sample_error(sample, weights)
     mean = float(weights.mean())
     if error > 1e-12:
         z = (mean - 1.0) / error
@@ -189,27 +189,14 @@ def overlap(sample: Sample) -> Overlap:
     )
 
 
-def standard_error(values: Floats, clusters: NDArray[np.intp] | None = None) -> float:
-    """The standard error of the values' mean; robust to dependence within clusters where given.
-
-    Liang and Zeger's (1986) sandwich with the small-sample factor G/(G−1) for G clusters; with
-    every row its own cluster that is s/√n. Infinite for fewer than two clusters.
-    """
-    centred = values - values.mean()
-    if clusters is not None:
-        centred = np.bincount(clusters, weights=centred)
-        centred = centred[np.bincount(clusters) > 0]
-    groups = len(centred)
-    if groups < 2:
-        return math.inf
-    return float(np.sqrt(groups / (groups - 1) * (centred**2).sum()) / len(values))
-
-
-def _mean_estimate(rounds: Floats, clusters: NDArray[np.intp] | None) -> Estimate:
+def _mean_estimate(sample: Sample, rounds: Floats) -> Estimate:
     value = float(rounds.mean())
-    return _estimate(value, rounds - value, clusters)
+    return _estimate(sample, value, rounds - value)
 
 
-def _estimate(value: float, influence: Floats, clusters: NDArray[np.intp] | None) -> Estimate:
-    error = standard_error(influence, clusters)
+def _estimate(sample: Sample, value: float, influence: Floats) -> Estimate:
+    return _interval(value, sample_error(sample, influence))
+
+
+def _interval(value: float, error: float) -> Estimate:
     return Estimate(value, error, value - Z95 * error, value + Z95 * error)

@@ -146,3 +146,29 @@ def test_a_policy_altered_in_the_store_is_refused(store_url: str) -> None:
             registry.fetch(bad.version)
         client.hset(f"{{rag}}:policy:{bad.version}", "manifest.json", b"{")
         assert registry.manifests() == [good.manifest]
+
+
+def test_looks_are_counted_per_incumbent(registry: PolicyRegistry) -> None:
+    """From 1, in order; another incumbent's count is its own."""
+    assert registry.looks("one") == []
+    assert [registry.record_look("one", look) for look in ("x", "y", "z")] == [1, 2, 3]
+    assert registry.record_look("other", "y") == 1
+    assert registry.looks("one") == ["x", "y", "z"]
+    assert registry.looks("other") == ["y"]
+
+
+def test_the_same_look_is_counted_once(registry: PolicyRegistry) -> None:
+    """It keeps its number, whatever came in between."""
+    registry.record_look("one", "x")
+    registry.record_look("one", "y")
+    assert registry.record_look("one", "x") == 1
+    assert registry.record_look("one", "z") == 3
+
+
+def test_looks_outlive_a_change_of_the_active_policy(registry: PolicyRegistry) -> None:
+    """A policy that is rolled back to goes on counting where it stopped."""
+    registry.publish(_artifact(1))
+    registry.record_look("rules", "x")
+    registry.activate(_artifact(1).version)
+    registry.rollback()
+    assert registry.record_look("rules", "y") == 2

@@ -1,0 +1,97 @@
+"""How sure a mean over logged rounds is: from the rounds' spread, and from the log's design."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.judge.sample import Floats, Sample
+
+# How far the design's variance may be off, relatively, for what it assumes of the residuals.
+DESIGN_CV = 0.1
+
+
+def standard_error(
+    values: Floats, clusters: NDArray[np.intp] | None = None, groups: int | None = None
+) -> float:
+    """The standard error of the values' mean; robust to dependence within clusters where given.
+
+    Liang and Zeger's (1986) sandwich with the small-sample factor G/(G−1) for G clusters; with
+    every row its own cluster that is s/√n. Infinite for fewer than two clusters.
+
+    Args:
+        values: (n,).
+        clusters: (n,) rows with the same number aren't independent.
+        groups: how many different clusters there are, where that is known already.
+    """
+    centred = values - values.mean()
+    if clusters is not None:
+        centred = np.bincount(clusters, weights=centred)
+        groups = groups or int(np.count_nonzero(np.bincount(clusters)))
+    groups = groups or len(centred)
+    if groups < 2:
+        return math.inf
+    return float(np.sqrt(groups / (groups - 1) * (centred @ centred)) / len(values))
+
+
+def sample_error(sample: Sample, values: Floats) -> float:
+    """The standard error of the mean of values (n,) on the sample's rounds."""
+    return standard_error(values, sample.clusters, sample.groups)
+
+
+def dr_error(sample: Sample, rounds: Floats) -> float:
+    """The standard error of DR's mean, steadier than the sample's own where weights are large.
+
+    A rare arm's few draws at large weights make the sample's variance noisy, and small in just
+    those logs where the arm happened to do badly: the plain interval at 95 % held the truth in as
+    few as 86 % of logs of 300 decisions at ε = 0.1. So the sample's variance v is shrunk to the one
+    that the log's design implies (`design_variance`), as far as its own relative variance k (from
+    the fourth moment) is beyond the square of how well the design's is known, DESIGN_CV:
+
+        k / (k + DESIGN_CV²) · design + DESIGN_CV² / (k + DESIGN_CV²) · v
+
+    As n grows k goes to 0, so the sample's variance decides in the end, right whatever the design's
+    assumes. What repeated queries add to the one is taken to add as much to the other. Measured:
+    benchmarks/interval_coverage.py.
+
+    Args:
+        sample: the rounds; without `logging` the sample's own error is all there is.
+        rounds: (n,) their DR values.
+    """
+    own = sample_error(sample, rounds)
+    alone = standard_error(rounds)
+    if sample.logging is None or not 0.0 < alone < math.inf or not own < math.inf:
+        return own
+    effect = max(own / alone, 1.0)
+    design = effect * math.sqrt(design_variance(sample) / len(sample))
+    noise = _relative_variance(sample, rounds)
+    share = noise / (noise + DESIGN_CV**2)
+    return math.sqrt(share * design**2 + (1.0 - share) * own**2)
+
+
+def design_variance(sample: Sample) -> float:
+    """The variance of a round's DR value, over rounds and all draws the log could have made:
+
+        Var(baseline) + mean_x Σ_a π(a|x)² / p(a|x) · σ_a²
+
+    with σ_a² the mean squared residual of arm a's draws (`Sample.arm_variances`), taken to be the
+    same for all queries.
+    """
+    n, arms = sample.action_dist.shape
+    drawn = sum(
+        float(sample.arm_variances[arm] * (sample.action_dist[:, arm] @ sample.factors(arm)))
+        for arm in range(arms)
+    )
+    return float(sample.baseline.var() + drawn / n)
+
+
+def _relative_variance(sample: Sample, rounds: Floats) -> float:
+    """The squared coefficient of variation of the sample's variance."""
+    centred = rounds - rounds.mean()
+    if sample.clusters is not None:
+        centred = np.bincount(sample.clusters, weights=centred)
+    squares = centred**2
+    groups = sample.groups or len(rounds)
+    total = float(squares.sum())
+    found = float(squares @ squares) / total**2 - 1.0 / groups if total else 0.0
+    return max(found, 0.0)
