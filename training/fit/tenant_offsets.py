@@ -4,7 +4,9 @@ Of a tenant only counts, means and variances enter, one of each per arm and metr
 feature row. A tenant with fewer than MIN_QUERIES different reported queries gets none.
 
 The offsets of a metric are kept if its cross-fitted error falls, and all of them only if their
-cross-fitted doubly robust value isn't below that of the heads alone by more than a standard error.
+cross-fitted doubly robust value isn't clearly below that of the heads alone. The error decides,
+since it tells more: on 20 synthetic logs of 4,000 decisions a true gain of 0.013 in value came with
+a standard error of 0.011, and a fall of the error by 0.5 to 1 %.
 """
 
 from typing import NamedTuple
@@ -20,6 +22,8 @@ from training.log.rounds import Bools, Floats
 
 # From fewer different queries, a tenant's mean could give away single outcomes.
 MIN_QUERIES = 100
+# Standard errors by which a value must be lower to be clearly so, as for candidates.
+_CLEARLY = 2.0
 
 
 class MetricOffsets(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +120,7 @@ def fit_offsets(
     held_out, offsets = np.where(kept, held_out, 0.0), np.where(kept, offsets, 0.0)
     gained = _gained(rows, held_out, trial)
     advantage, error = float(gained.mean()), standard_error(gained, rows.groups)
-    harmful = advantage < -error
+    harmful = advantage < -_CLEARLY * error
     report = TenantReport(
         tenants=0 if harmful or not kept.any() else len(tenants),
         too_small=too_small,
