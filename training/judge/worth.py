@@ -49,10 +49,7 @@ class Judgeable(NamedTuple):
 
     def rows(self, index: NDArray[np.bool_]) -> "Judgeable":
         """Some of the rounds."""
-        samples = {
-            name: Sample._make(None if part is None else part[index] for part in sample)
-            for name, sample in self.samples.items()
-        }
+        samples = {name: sample.rows(index) for name, sample in self.samples.items()}
         return Judgeable(self.rounds.rows(index), samples)
 
 
