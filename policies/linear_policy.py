@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from policies.artifact import Artifact, Manifest, seal
 from policies.errors import ArtifactError
 from policies.policy import Floats
+from policies.posterior import Posterior
 from policies.stored_policy import StoredPolicy
 
 # A head's link: the metric itself, or its log-odds (for metrics within 0..1).
@@ -28,6 +29,8 @@ class LinearPolicy(StoredPolicy):
         coefficients: NDArray[np.float32],
         intercepts: NDArray[np.float64],
         links: NDArray[np.int8],
+        *,
+        posterior: Posterior | None = None,
     ) -> None:
         """Store the heads.
 
@@ -36,6 +39,7 @@ class LinearPolicy(StoredPolicy):
             coefficients: (A, M, d).
             intercepts: (A, M).
             links: (M,) IDENTITY or LOGISTIC.
+            posterior: what Thompson sampling believes, if anything is known of it.
 
         Raises:
             ArtifactError: the shapes don't fit the manifest, or a number isn't finite.
@@ -57,12 +61,14 @@ class LinearPolicy(StoredPolicy):
             "coefficients": coefficients,
             "intercepts": intercepts,
             "links": links,
+            **({} if posterior is None else posterior.tensors),
         }
         self._artifact = seal(manifest, tensors)
         if manifest.version not in ("", self._artifact.version):
             raise ArtifactError(
                 f"policy {manifest.version} has tensors that no linear policy has", field="tensors"
             )
+        self._posterior = Posterior.of_artifact(self._artifact)
         self._shape = shape
         self._dimension = coefficients.shape[2]
         # One matrix product serves every head; laid out (d, A·M) so that a single row is a gemv.
@@ -82,7 +88,7 @@ class LinearPolicy(StoredPolicy):
             tensors = [artifact.tensors[name] for name in ("coefficients", "intercepts", "links")]
         except KeyError as error:
             raise ArtifactError(f"policy {artifact.version} has no tensor {error}") from error
-        return cls(artifact.manifest, *tensors)
+        return cls(artifact.manifest, *tensors, posterior=Posterior.of_artifact(artifact))
 
     def expected(self, features: NDArray[np.float32]) -> Floats:
         if features.shape[1] != self._dimension:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from policies.artifact import Artifact
 from policies.errors import PolicyFitError
+from policies.posterior import Beliefs
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +43,11 @@ class Policy(Protocol):
 
     def expected(self, features: NDArray[np.float32]) -> Floats:
         """(n, A, M) expected metrics for features of shape (n, d)."""
+
+    def beliefs(self, features: NDArray[np.float32]) -> Beliefs | None:
+        """What Thompson sampling draws from: means and variances (n, A, M) of the expected metrics;
+        None where it can't tell how sure it is (rules, policies stored without a posterior).
+        """
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:
         """Why it leans as it does on one query, features of shape (d,), for people."""

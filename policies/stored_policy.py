@@ -1,12 +1,17 @@
 """What every policy reads off its own artifact."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policies.artifact import Artifact
+from policies.posterior import Beliefs, Posterior
 
 
 class StoredPolicy:
     """Base of policies that keep the artifact they were made from or made."""
 
     _artifact: Artifact
+    _posterior: Posterior | None = None
 
     @property
     def name(self) -> str:
@@ -27,6 +32,9 @@ class StoredPolicy:
     @property
     def feature_version(self) -> str:
         return self._artifact.manifest.feature_version
+
+    def beliefs(self, features: NDArray[np.float32]) -> Beliefs | None:
+        return None if self._posterior is None else self._posterior.beliefs(features)
 
     def artifact(self) -> Artifact:
         return self._artifact

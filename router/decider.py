@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import uuid_utils
+from numpy.typing import NDArray
 
 from policies.choose import choose
 from policies.eligibility import Eligibility, eligibility
@@ -15,6 +16,7 @@ from policies.exploration import GREEDY, arm_probabilities
 from policies.features import Featurizer, pack_features
 from policies.objective import Objective, known_metrics, resolve_objective
 from policies.policy import Floats
+from policies.posterior import Beliefs, utility_beliefs
 from policies.query import check_query, loggable_text, query_hash
 from policies.settings import PolicySettings
 from router.answers.errors import NoAnswerError
@@ -98,7 +100,8 @@ class Decider:
         features = self.featurizer.features([case.query for case in cases])
         expected = serving.expected(features)
         utilities = self._utilities(expected, cases, serving)
-        probabilities = self._probabilities(utilities, cases, serving)
+        beliefs = _beliefs(features, cases, serving)
+        probabilities = self._probabilities(utilities, cases, serving, beliefs)
         decisions = []
         for row, case in enumerate(cases):
             decision_id = self._new_id()
@@ -158,10 +161,14 @@ class Decider:
         return np.asarray((expected @ weights[:, :, None])[:, :, 0])
 
     def _probabilities(
-        self, utilities: Floats, cases: Sequence[_Case], serving: ServingPolicy
+        self,
+        utilities: Floats,
+        cases: Sequence[_Case],
+        serving: ServingPolicy,
+        beliefs: Beliefs | None,
     ) -> Floats:
         mask = np.array([case.eligibility.mask for case in cases])
-        probabilities = arm_probabilities(utilities, mask, serving.exploration)
+        probabilities = arm_probabilities(utilities, mask, serving.exploration, beliefs)
         greedy = np.array([not case.request.explore for case in cases])
         if greedy.any():
             probabilities[greedy] = arm_probabilities(utilities[greedy], mask[greedy], GREEDY)
@@ -234,3 +241,17 @@ class Decider:
             reasons=reasons,
             fallback=event.fallback,
         )
+
+
+def _beliefs(
+    features: NDArray[np.float32], cases: Sequence[_Case], serving: ServingPolicy
+) -> Beliefs | None:
+    """Of utilities, (n, A): each request has its own objective. None where nobody asks."""
+    if serving.exploration.kind != "thompson" or (known := serving.beliefs(features)) is None:
+        return None
+    metrics = serving.policy.metrics
+    rows = [
+        utility_beliefs(Beliefs(*row), metrics, case.objective.weights)
+        for *row, case in zip(*known, cases, strict=True)
+    ]
+    return Beliefs(*(np.array(part) for part in zip(*filter(None, rows), strict=True)))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from policies.posterior import Posterior
 from training.fit.candidates import Recipe, fit_candidates, recipes
 from training.fit.feature_scale import FeatureScale
 from training.fit.folds import Ints
@@ -52,6 +53,7 @@ class LogFit(NamedTuple):
     incumbent_value: float
     draws: dict[str, int]
     nuisance_alphas: dict[str, float]
+    posterior: Posterior
 
 
 @one_thread()
@@ -93,6 +95,7 @@ def fit_from_rounds(
         incumbent_value=float(log.incumbent(gamma[: len(rounds)], everywhere).mean()),
         draws=dict(zip(rounds.arms, log.reported.tolist(), strict=True)),
         nuisance_alphas=dict(zip(rounds.metrics, log.alphas.tolist(), strict=True)),
+        posterior=log.posterior(),
     )
 
 

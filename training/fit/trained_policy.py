@@ -17,6 +17,7 @@ from training.fit.folds import group_numbers, grouped_folds
 from training.fit.heads import linear_policy
 from training.fit.log_evidence import FOLDS, WarmRows
 from training.fit.log_fit import DEFAULT, LogFit, fit_from_rounds
+from training.fit.posterior import fit_posterior
 from training.fit.reward_models import ALPHA_GRID, C_GRID, FittedHeads, fit_heads
 from training.judge.gate import MIN_EFFECTIVE
 from training.log.rounds import Floats, LoggedRounds
@@ -74,7 +75,7 @@ def train_on_outcomes(
         },
         evaluation={"cross_fitted": [score._asdict() for score in fitted.scores]},
     )
-    return linear_policy(fitted.heads, scale, manifest)
+    return linear_policy(fitted.heads, scale, manifest, fit_posterior(scaled, rows.values, scale))
 
 
 def _regularisation(fitted: FittedHeads) -> dict[str, dict[str, float | None]]:
@@ -169,7 +170,7 @@ def train_on_rounds(
         evaluation=_log_evidence(fit),
         parent=parent,
     )
-    return linear_policy(fit.heads, fit.scale, manifest)
+    return linear_policy(fit.heads, fit.scale, manifest, fit.posterior)
 
 
 def _warm_rows(warm: WarmStart | None, rounds: LoggedRounds) -> WarmRows | None:
