@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from policies.artifact import Artifact
 from policies.errors import PolicyFitError
+from policies.posterior import Beliefs
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +48,11 @@ class Policy(Protocol):
 
         `tenants` names each row's, the empty name standing for none. A tenant that the policy
         hasn't learned of, or none, gets what is expected of everybody.
+        """
+
+    def beliefs(self, features: NDArray[np.float32]) -> Beliefs | None:
+        """What Thompson sampling draws from: means and variances (n, A, M) of the expected metrics;
+        None where it can't tell how sure it is (rules, policies stored without a posterior).
         """
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:

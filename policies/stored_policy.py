@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from policies.artifact import Artifact, Manifest, seal
 from policies.errors import ArtifactError
+from policies.posterior import Beliefs, Posterior
 from policies.tenant_offsets import TenantOffsets
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -27,6 +29,7 @@ class StoredPolicy:
     """Base of policies that keep the artifact they were made from or made."""
 
     _artifact: Artifact
+    _posterior: Posterior | None = None
     _offsets: TenantOffsets
 
     def _keep(self, manifest: Manifest, own: Tensors, carried: Tensors) -> None:
@@ -41,6 +44,7 @@ class StoredPolicy:
                 f"policy {manifest.version} has tensors that no {manifest.kind} policy has",
                 field="tensors",
             )
+        self._posterior = Posterior.of_artifact(self._artifact)
         self._offsets = TenantOffsets.of_artifact(self._artifact)
 
     @property
@@ -62,6 +66,9 @@ class StoredPolicy:
     @property
     def feature_version(self) -> str:
         return self._artifact.manifest.feature_version
+
+    def beliefs(self, features: NDArray[np.float32]) -> Beliefs | None:
+        return None if self._posterior is None else self._posterior.beliefs(features)
 
     def artifact(self) -> Artifact:
         return self._artifact

@@ -11,6 +11,7 @@ from policies.errors import ArtifactError
 from policies.exploration import Exploration, until_first_promotion
 from policies.novelty import KnownQueries
 from policies.policy import Floats, Policy, arm_columns
+from policies.posterior import Beliefs
 
 MAX_EXPECTATION = 1e9
 
@@ -41,6 +42,11 @@ class ServingPolicy(NamedTuple):
     ) -> Floats:
         """(n, A, M) expected metrics for each row's tenant, arms in the service's order."""
         return self.policy.expected(features, tenants)[:, self.columns]
+
+    def beliefs(self, features: NDArray[np.float32]) -> Beliefs | None:
+        """Of metrics, (n, A, M), arms in the service's order; None where the policy has none."""
+        beliefs = self.policy.beliefs(features)
+        return beliefs and Beliefs(*(part[:, self.columns] for part in beliefs))
 
 
 def fit_to_service(

@@ -14,6 +14,7 @@ import numpy as np
 from policies.arms import did_you_mean
 from policies.errors import ObjectiveError
 from policies.policy import Policy
+from policies.posterior import Beliefs
 from training.judge.sample import Sample
 from training.log.rounds import Bools, Floats, LoggedRounds
 
@@ -131,3 +132,20 @@ def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> F
     ours = [rounds.metrics.index(metric) for metric in shared]
     aligned = expected[:, columns][:, :, learned]
     return np.asarray(np.einsum("nam,nm->na", aligned, weights[:, ours]))
+
+
+def policy_beliefs(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Beliefs | None:
+    """What the policy's Thompson sampling believes of utilities, (n, A), aligned as
+    `policy_utilities` are; None where it believes nothing.
+    """
+    known = policy.beliefs(rounds.features)
+    if known is None:
+        return None
+    columns = [policy.arms.index(arm) for arm in rounds.arms]
+    shared = [metric for metric in rounds.metrics if metric in policy.metrics]
+    learned = [policy.metrics.index(metric) for metric in shared]
+    ours = weights[:, [rounds.metrics.index(metric) for metric in shared]]
+    means, variances = (part[:, columns][:, :, learned] for part in known)
+    return Beliefs(
+        np.einsum("nam,nm->na", means, ours), np.einsum("nam,nm->na", variances, ours**2)
+    )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from policies.artifact import Manifest
 from policies.linear_policy import LOGISTIC, LinearPolicy
+from policies.posterior import Posterior
 from training.fit.feature_scale import FeatureScale
 
 Floats = NDArray[np.float64]
@@ -33,10 +34,18 @@ class Heads(NamedTuple):
         return np.where(self.links == LOGISTIC, bounded, scores)
 
 
-def linear_policy(heads: Heads, scale: FeatureScale, manifest: Manifest) -> LinearPolicy:
+def linear_policy(
+    heads: Heads, scale: FeatureScale, manifest: Manifest, posterior: Posterior | None = None
+) -> LinearPolicy:
     """The policy that serves these heads on the features as they are."""
     coefficients, intercepts = scale.fold_back(heads.coefficients, heads.intercepts)
-    return LinearPolicy(manifest, coefficients.astype(np.float32), intercepts, heads.links)
+    return LinearPolicy(
+        manifest,
+        coefficients.astype(np.float32),
+        intercepts,
+        heads.links,
+        carried={} if posterior is None else posterior.tensors,
+    )
 
 
 def arm_means(values: Floats, fallback: Sequence[float] | Floats) -> Floats:

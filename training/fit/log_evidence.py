@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.posterior import Posterior
 from training.amounts import good_direction
 from training.fit.candidates import MIN_ARM_ROWS, Evidence, Recipe, fit_candidates, recipes
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import Ints, group_numbers, grouped_folds
 from training.fit.heads import Heads, arm_means
+from training.fit.posterior import fit_posterior
 from training.fit.pseudo_outcomes import (
     OneDraw,
     choose_alphas,
@@ -81,6 +83,11 @@ class LogEvidence:
     def gamma(self) -> Floats:
         """(N, A, M) pseudo-outcomes of all rows, from models that never saw the row's fold."""
         return pseudo_outcomes(self._draws, out_of_fold(self._draws, self._folds, self.alphas))
+
+    def posterior(self) -> Posterior:
+        """What the draws themselves tell, for exploration."""
+        prior = arm_means(self._rounds.expected, np.zeros(len(self._rounds.metrics)))
+        return fit_posterior(self._draws.scaled, self._draws.values, self.scale, prior)
 
     def evidence(self, gamma: Floats) -> Evidence:
         """What candidates are fitted on, given pseudo-outcomes of all rows.

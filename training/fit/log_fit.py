@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from policies.posterior import Posterior
 from training.fit.candidates import Evidence, Recipe, fit_candidates, recipes
 from training.fit.feature_scale import FeatureScale
 from training.fit.folds import Ints
@@ -61,6 +62,7 @@ class LogFit(NamedTuple):
     draws: dict[str, int]
     nuisance_alphas: dict[str, float]
     tenants: TenantFit
+    posterior: Posterior
 
 
 @one_thread()
@@ -107,6 +109,7 @@ def fit_from_rounds(
         tenants=_tenants(log, judged.heads[chosen], evidence, rounds, weights)
         if tenants
         else NO_TENANTS,
+        posterior=log.posterior(),
     )
 
 

@@ -15,13 +15,14 @@ from policies.tenant_offsets import SALT_BYTES, TenantOffsets, with_offsets
 from training.errors import EmptyLogError
 from training.fit.bases import GAMMA, LANDMARKS
 from training.fit.candidates import ALPHAS, MIN_ARM_ROWS
-from training.fit.feature_scale import QUESTION_SHARE
+from training.fit.feature_scale import QUESTION_SHARE, fit_scale
 from training.fit.folds import group_numbers, grouped_folds
 from training.fit.heads import linear_policy
 from training.fit.known_queries import with_known_queries
 from training.fit.log_evidence import FOLDS, WarmRows
 from training.fit.log_fit import DEFAULT, LogFit, fit_from_rounds
 from training.fit.members import PENALTIES
+from training.fit.posterior import fit_posterior
 from training.fit.reward_models import fit_rewards
 from training.judge.gate import MIN_EFFECTIVE
 from training.log.rounds import Floats, LoggedRounds
@@ -88,7 +89,10 @@ def train_on_outcomes(
         },
         evaluation={"cross_fitted": msgspec.to_builtins(fitted.scores)},
     )
-    return with_known_queries(BlendPolicy(manifest, fitted.model), rows.features, seed)
+    scale = fit_scale(rows.features)
+    posterior = fit_posterior(scale.apply(rows.features), rows.values, scale)
+    policy = BlendPolicy(manifest, fitted.model, carried=posterior.tensors)
+    return with_known_queries(policy, rows.features, seed)
 
 
 def holdout_of(rounds: int) -> float:
@@ -186,7 +190,7 @@ def train_on_rounds(
         evaluation=_log_evidence(fit),
         parent=parent,
     )
-    policy = linear_policy(fit.heads, fit.scale, manifest)
+    policy = linear_policy(fit.heads, fit.scale, manifest, fit.posterior)
     # The salt follows from the data, so that the same training gives the same artifact.
     salt = bytes.fromhex(log_hash(mine.decision_ids.tolist(), mine.values))[:SALT_BYTES]
     offsets = TenantOffsets.by_tenant(fit.tenants.offsets, salt)

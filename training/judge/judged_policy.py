@@ -21,7 +21,7 @@ from training.judge.cross_fit import cross_fit
 from training.judge.ope import Sample
 from training.log.rounds import Bools, Floats, LoggedRounds
 from training.trained_queries import QUERY_FILTER, trained_on
-from training.utility import judge_rounds, policy_utilities, sample_of
+from training.utility import judge_rounds, policy_beliefs, policy_utilities, sample_of
 
 _FOLDS = 5
 # Intervals count near-duplicate queries as one, and say nothing from a handful.
@@ -161,7 +161,8 @@ def put_on_rounds(
     folds = grouped_folds(rounds.groups, _FOLDS, seed)
     predictions = cross_fit(draws, folds).predictions
     utilities = policy_utilities(policy, rounds, weights)
-    probabilities = arm_probabilities(utilities, rounds.eligible, exploration)
+    beliefs = policy_beliefs(policy, rounds, weights) if exploration.kind == "thompson" else None
+    probabilities = arm_probabilities(utilities, rounds.eligible, exploration, beliefs)
     incumbent = incumbent_probabilities(rounds)
     samples = {}
     for m in np.flatnonzero(rounds.observed):

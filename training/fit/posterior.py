@@ -1,0 +1,175 @@
+"""The posterior that Thompson sampling draws from: `policies.posterior`, fitted on the draws.
+
+Each arm's metric is regressed on the draws of that arm that reported it, not on doubly robust
+pseudo-outcomes: while exploring, an arm that looks bad is drawn with a small probability, and the
+inverse of that is noise in its pseudo-outcomes. On the train rows of flan_t5_xxl, each served once,
+Thompson sampling earned .375 by ridge on pseudo-outcomes and .383 by ridge on the draws (16 seeds).
+The price is a bias where the linear model is wrong, since an arm's draws are of queries that seemed
+to suit it: what the policy is judged and reported by stays doubly robust.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.posterior import Posterior, PosteriorTensors
+from training.fit.feature_scale import FeatureScale
+from training.fit.threads import one_thread
+from training.log.rounds import Floats
+
+# Ridge penalties, of which each metric has the one with the greatest marginal likelihood.
+PENALTIES = (100.0, 300.0, 1_000.0, 3_000.0)
+# Eigenvectors kept an arm: under these penalties the others are all but isotropic.
+DIRECTIONS = 16
+# Pseudo-rounds of the metric's overall mean, and of the noise over all arms.
+_PRIOR_ROWS, _NOISE_ROWS = 1.0, 10.0
+_LEAST_NOISE = 1e-12
+
+
+class _Spectrum(NamedTuple):
+    """Of an arm's n rows: their centre (d,), eigenvalues (d,) of ZᵀZ, largest first, and its
+    eigenvectors in columns (d, d); `rows` (n,) are those of `scaled`.
+    """
+
+    rows: NDArray[np.intp]
+    centre: Floats
+    values: Floats
+    vectors: Floats
+
+
+class _Regression(NamedTuple):
+    """An arm's n reports of a metric: vᵢᵀZᵀy (d,) and yᵀy, where y is centred."""
+
+    spectrum: _Spectrum
+    projected: Floats
+    square: float
+
+    def left(self, penalty: float) -> float:
+        """What remains of yᵀy: Σ (y − ŷ)² + penalty · |slopes|²."""
+        explained = (self.projected**2 / (self.spectrum.values + penalty)).sum()
+        return max(self.square - float(explained), 0.0)
+
+    def evidence(self, penalty: float) -> float:
+        """Log marginal likelihood at the noise that suits it best, but for a constant."""
+        n = len(self.spectrum.rows)
+        noise = max(self.left(penalty) / max(n, 1), _LEAST_NOISE)
+        volume = np.log1p(self.spectrum.values / penalty).sum()
+        return float(-0.5 * (volume + n * np.log(noise)))
+
+
+@one_thread()
+def fit_posterior(
+    scaled: Floats, values: Floats, scale: FeatureScale, unreported: Floats | None = None
+) -> Posterior:
+    """The posterior of every arm and metric.
+
+    Args:
+        scaled: (n, d) scaled features.
+        values: (n, A, M), NaN where not drawn or not reported.
+        scale: that made `scaled`.
+        unreported: (A, M) what to believe of a metric without a single value; zero by default.
+    """
+    arms, metrics = values.shape[1:]
+    regressions = [_regressions(scaled, values[:, a]) for a in range(arms)]
+    by_metric = [[regressions[a][m] for a in range(arms)] for m in range(metrics)]
+    penalties = np.array([_penalty(rows) for rows in by_metric])
+    noise = np.column_stack([_noise(rows, penalties[m]) for m, rows in enumerate(by_metric)])
+    counts = (~np.isnan(values)).sum(axis=0)
+    slopes = np.array([_slopes(rows, penalties) for rows in regressions])
+    centres = np.array([[row.spectrum.centre for row in rows] for rows in regressions])
+    means = _means(values)
+    if unreported is not None:
+        means = np.where(counts.any(axis=0), means, unreported)
+    coefficients, intercepts = scale.fold_back(slopes, means - (slopes * centres).sum(axis=2))
+    fullest = [rows[int(counts[a].argmax())].spectrum for a, rows in enumerate(regressions)]
+    gains, remainder = _compressed(fullest, counts, penalties)
+    return Posterior(
+        PosteriorTensors(
+            coefficients=coefficients.astype(np.float32),
+            intercepts=intercepts,
+            scale=scale.scale.astype(np.float32),
+            # z = features · scale − (shift · scale + the arm's own centre)
+            centres=np.array(
+                [row.centre + scale.shift * scale.scale for row in fullest], dtype=np.float32
+            ),
+            directions=np.array(
+                [row.vectors[:, : gains.shape[2]].T for row in fullest], dtype=np.float32
+            ),
+            gains=gains,
+            remainder=remainder,
+            rows=counts + _PRIOR_ROWS,
+            noise=noise,
+        )
+    )
+
+
+def _regressions(scaled: Floats, values: Floats) -> list[_Regression]:
+    """One arm's, of values (n, M); metrics that are known on the same rows share a spectrum."""
+    spectra: dict[bytes, _Spectrum] = {}
+    fitted = []
+    for y in values.T:
+        known = ~np.isnan(y)
+        if (key := known.tobytes()) not in spectra:
+            spectra[key] = _spectrum(scaled, np.flatnonzero(known))
+        spectrum = spectra[key]
+        apart = y[known] - (y[known].mean() if known.any() else 0.0)
+        projected = spectrum.vectors.T @ (scaled[spectrum.rows].T @ apart)
+        # y sums to 0, so Zᵀy needs no centring of Z.
+        fitted.append(_Regression(spectrum, projected, float(apart @ apart)))
+    return fitted
+
+
+def _spectrum(scaled: Floats, rows: NDArray[np.intp]) -> _Spectrum:
+    z = scaled[rows]
+    centre = z.mean(axis=0) if len(rows) else np.zeros(scaled.shape[1])
+    values, vectors = np.linalg.eigh((z - centre).T @ (z - centre))
+    return _Spectrum(rows, centre, np.maximum(values[::-1], 0.0), vectors[:, ::-1])
+
+
+def _penalty(arms: list[_Regression]) -> float:
+    """The most likely one, for all arms together."""
+    likely = [sum(row.evidence(penalty) for row in arms) for penalty in PENALTIES]
+    return PENALTIES[int(np.argmax(likely))]
+
+
+def _noise(arms: list[_Regression], penalty: float) -> Floats:
+    """(A,) variance of a metric about its regression, shrunk to that over all arms."""
+    left = np.array([row.left(penalty) for row in arms])
+    counts = np.array([len(row.spectrum.rows) for row in arms])
+    pooled = left.sum() / max(counts.sum(), 1)
+    shrunk = (left + _NOISE_ROWS * pooled) / (counts + _NOISE_ROWS)
+    return np.asarray(np.maximum(shrunk, _LEAST_NOISE))
+
+
+def _slopes(metrics: list[_Regression], penalties: Floats) -> Floats:
+    """(M, d) posterior means on scaled features."""
+    return np.array(
+        [
+            row.spectrum.vectors @ (row.projected / (row.spectrum.values + penalty))
+            for row, penalty in zip(metrics, penalties, strict=True)
+        ]
+    )
+
+
+def _means(values: Floats) -> Floats:
+    """(A, M) of each arm's reports and _PRIOR_ROWS of the metric's overall mean."""
+    known = ~np.isnan(values)
+    counts, sums = known.sum(axis=0), np.where(known, values, 0.0).sum(axis=0)
+    overall = sums.sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    return np.asarray((sums + _PRIOR_ROWS * overall) / (counts + _PRIOR_ROWS))
+
+
+def _compressed(
+    fullest: list[_Spectrum], counts: NDArray[np.intp], penalties: Floats
+) -> tuple[Floats, Floats]:
+    """Gains (A, M, r) and remainder (A, M).
+
+    A metric that is reported less often than its arm's fullest has that share of its eigenvalues.
+    """
+    spectra = np.array([spectrum.values for spectrum in fullest])
+    share = counts / np.maximum(counts.max(axis=1, keepdims=True), 1)
+    inverses = 1.0 / (spectra[:, None] * share[:, :, None] + penalties[:, None])
+    kept = min(DIRECTIONS, spectra.shape[1] - 1)
+    remainder = inverses[:, :, kept:].mean(axis=2)
+    return np.maximum(remainder[:, :, None] - inverses[:, :, :kept], 0.0), remainder
