@@ -6,8 +6,8 @@ the features scaled and centred on those n draws, the mean is linear in z and th
 
     noise · (1/n + zᵀ (ZᵀZ + αI)⁻¹ z),
 
-the first term the intercept's. With ZᵀZ = Σ λᵢ vᵢvᵢᵀ the inverse is kept as its top eigenvectors and
-an isotropic remainder ρ, the mean of 1/(λⱼ + α) over the others:
+the first term the intercept's. With ZᵀZ = Σ λᵢ vᵢvᵢᵀ the inverse is kept as its top eigenvectors
+and an isotropic remainder ρ, the mean of 1/(λⱼ + α) over the others:
 
     ρ|z|² − Σᵢ (ρ − 1/(λᵢ + α)) (vᵢ·z)².
 """
