@@ -193,7 +193,8 @@ def _log_settings(fit: LogFit, seed: int) -> dict[str, Any]:
         "folds": FOLDS,
         "seed": seed,
         "min_arm_rows": MIN_ARM_ROWS,
-        "reward_model_alphas": fit.nuisance_alphas,
+        "contrast_penalties": fit.contrast_penalties,
+        "correlations_within_a_query": fit.alike,
         "selection": f"{DEFAULT.name}, unless another's cross-fitted DR value is clearly higher",
     }
 
