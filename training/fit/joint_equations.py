@@ -21,17 +21,17 @@ class Alike(NamedTuple):
 class Cells(NamedTuple):
     """One metric's known values, averaged by query and arm.
 
-    rows (c,) a row with the query's features; group, arm (c,); value (c,); weight (c,) the draws
-    behind it, each counted as often as draws like it went unreported; repeats (c,) the draws beyond
-    the first, and spread (c,) the sum of squares of the draws around their mean.
+    rows (c,) a row with the query's features; group, arm (c,); value (c,); draws (c,) behind it;
+    weight (c,) how many outcomes each of them stands for, itself and unreported ones like it, 1 on
+    average; spread (c,) the sum of squares of the draws around their mean.
     """
 
     rows: Ints
     group: Ints
     arm: Ints
     value: Floats
+    draws: Floats
     weight: Floats
-    repeats: Floats
     spread: Floats
 
     def some(self, index: Bools) -> "Cells":
@@ -41,8 +41,8 @@ class Cells(NamedTuple):
             self.group[index],
             self.arm[index],
             self.value[index],
+            self.draws[index],
             self.weight[index],
-            self.repeats[index],
             self.spread[index],
         )
 
@@ -65,27 +65,28 @@ def cells_of(draws: OneDraw, groups: Ints, metric: int) -> Cells:
     counts = draws.stands_for[rows, arms, metric]
     keys = groups[rows] * draws.values.shape[1] + arms
     _, first, cell = np.unique(keys, return_index=True, return_inverse=True)
-    weight = np.bincount(cell, weights=counts)
-    means = np.bincount(cell, weights=counts * values) / np.maximum(weight, 1e-12)
+    draws_of_cell = np.bincount(cell).astype(np.float64)
+    total = np.bincount(cell, weights=counts)
+    means = np.bincount(cell, weights=counts * values) / np.maximum(total, 1e-12)
     return Cells(
         rows=rows[first],
         group=groups[rows[first]],
         arm=arms[first],
         value=means,
-        weight=weight * len(rows) / max(weight.sum(), 1e-12),
-        repeats=np.asarray(np.bincount(cell) - 1.0, dtype=np.float64),
+        draws=draws_of_cell,
+        weight=total / np.maximum(draws_of_cell, 1.0) * len(rows) / max(total.sum(), 1e-12),
         spread=np.asarray(np.bincount(cell, weights=(values - means[cell]) ** 2), dtype=np.float64),
     )
 
 
 def equations_of(seen: Floats, cells: Cells, alike: Alike, arms: int) -> Equations:
-    """Generalised least squares on features (n, k). A lone cell's variance is its own and its query's; where a query
-    has several, what they share is taken out by the Sherman–Morrison formula.
+    """Generalised least squares on features (n, k). A lone cell's variance is its own and its
+    query's; where a query has several, what they share is taken out by the Sherman–Morrison formula.
     """
     size = seen.shape[1] + 1
     several = np.bincount(cells.group)[cells.group] > 1 if len(cells.group) else np.zeros(0, bool)
-    own = (1.0 - alike.same) / np.maximum(cells.weight, 1e-12) + alike.same - alike.across
-    precision = 1.0 / (own + alike.across * ~several)
+    own = (1.0 - alike.same) / cells.draws + alike.same - alike.across
+    precision = cells.weight / (own + alike.across * ~several)
     matrix, right = np.zeros((arms, size, arms, size)), np.zeros((arms, size))
     for a in range(arms):
         mine = cells.arm == a

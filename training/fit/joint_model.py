@@ -92,7 +92,7 @@ class JointModel:
     def _learn(self, cells: Cells) -> Settings:
         if not len(cells.value):
             return Settings(0.0, np.zeros(len(CONTRASTS)), Alike(0.0, 0.0))
-        mean = float(np.average(cells.value, weights=cells.weight))
+        mean = float(np.average(cells.value, weights=cells.weight * cells.draws))
         cells = cells._replace(value=cells.value - mean)
         alike = self._alike(cells, self._equations(cells, Alike(_MOST_ALIKE, 0.0)))
         return Settings(mean, self._average(cells, self._equations(cells, alike)), alike)
@@ -137,14 +137,15 @@ class JointModel:
 
     def _average(self, cells: Cells, equations: Sequence[Equations]) -> Floats:
         """(g,) what each contrast penalty counts: its prior times its cross-fitted likelihood."""
+        count = cells.weight * cells.draws
         losses = np.array(
             [
-                float((cells.weight * self._out_of_fold(cells, equations, contrast) ** 2).sum())
+                float((count * self._out_of_fold(cells, equations, contrast) ** 2).sum())
                 for contrast in CONTRASTS
             ]
         )
         decades = np.log10(np.array(CONTRASTS) / _CENTRE) / _DECADES
-        noise = max(losses.min() / cells.weight.sum(), 1e-12)
+        noise = max(losses.min() / count.sum(), 1e-12)
         score = -0.5 * decades**2 - (losses - losses.min()) / (2.0 * noise)
         weights = np.exp(score - score.max())
         weights[weights < 0.01] = 0.0
@@ -211,7 +212,7 @@ def _basis(scaled: Floats) -> Floats:
 
 def _same_arm(cells: Cells, noise: float, across: float) -> float:
     """How much draws of one arm on one query go together, from how little they differ."""
-    repeats = float(cells.repeats.sum())
+    repeats = float((cells.draws - 1.0).sum())
     if repeats < _MIN_PAIRS:
         return across
     return float(np.clip(1.0 - cells.spread.sum() / repeats / noise, across, _MOST_ALIKE))
