@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import uuid_utils
+from msgspec import UNSET
 
+from policies.audit import is_audited
 from policies.choose import choose
 from policies.eligibility import Eligibility, eligibility
 from policies.errors import ArmError, PolicyError
@@ -49,6 +51,7 @@ class Decider:
         *,
         text: TextPolicy = "full",
         logged_attributes: Sequence[str] = (),
+        audit_share: float = 0.0,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
     ) -> None:
@@ -61,6 +64,7 @@ class Decider:
         self.featurizer = featurizer
         self._text = text
         self._logged_attributes = frozenset(logged_attributes)
+        self._audit_share = audit_share
         self._clock = clock
         self._new_id = new_id
 
@@ -206,6 +210,7 @@ class Decider:
                 for name, value in case.request.attributes.items()
                 if name in self._logged_attributes
             },
+            audit=is_audited(decision_id, self._audit_share),
         )
 
     def _response(
@@ -233,4 +238,5 @@ class Decider:
             arms=outlooks,
             reasons=reasons,
             fallback=event.fallback,
+            audit=True if event.audit else UNSET,
         )

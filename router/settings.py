@@ -193,6 +193,16 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"queue_size must be at least 1, not {self.queue_size}")
 
 
+class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The share of decisions, chosen at random, whose outcome the caller is asked to report."""
+
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share must lie between 0 and 1, not at {self.share}")
+
+
 class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Environment variables that hold the callers' keys (comma-separated) and the admin key."""
 
@@ -209,6 +219,7 @@ class Settings(PolicySettings, frozen=True, kw_only=True, forbid_unknown_fields=
     breakers: BreakerSettings = BreakerSettings()
     redis: RedisSettings = RedisSettings()
     log: LogSettings = LogSettings()
+    audit: AuditSettings = AuditSettings()
     auth: AuthSettings = AuthSettings()
 
     def __post_init__(self) -> None:

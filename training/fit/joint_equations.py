@@ -81,7 +81,8 @@ def cells_of(draws: OneDraw, groups: Ints, metric: int) -> Cells:
 
 def equations_of(seen: Floats, cells: Cells, alike: Alike, arms: int) -> Equations:
     """Generalised least squares on features (n, k). A lone cell's variance is its own and its
-    query's; where a query has several, what they share is taken out by the Sherman–Morrison formula.
+    query's; where a query has several, what they share is taken out by Sherman and Morrison's
+    formula.
     """
     size = seen.shape[1] + 1
     several = np.bincount(cells.group)[cells.group] > 1 if len(cells.group) else np.zeros(0, bool)
