@@ -1,6 +1,6 @@
 """Cross-fitted doubly robust pseudo-outcomes: what every arm would have given, from one draw each.
 
-    Γ(x, a) = q(x, a) + 1[A = a, reported] / (pscore · reporting share) · (value − q(x, a))
+    Γ(x, a) = q(x, a) + 1[A = a, reported] / (pscore · P(reported)) · (value − q(x, a))
 
 with a reward model q that never saw the row's fold (Dudík et al. 2011; Kennedy 2023, "Towards
 optimal doubly robust estimation of heterogeneous causal effects"). The average of Γ over any rows
@@ -17,7 +17,7 @@ from sklearn.linear_model import Ridge
 from training.fit.folds import Ints
 from training.fit.heads import arm_means
 from training.log.rounds import Bools, Floats, LoggedRounds
-from training.utility import reporting_shares
+from training.reporting.probabilities import reporting_probabilities
 
 NUISANCE_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0)
 # An arm with fewer reported rounds than this is predicted by its shrunken mean.
@@ -55,8 +55,8 @@ def draws_of(rounds: LoggedRounds, scaled: Floats) -> OneDraw:
     stands_for = np.zeros((n, arms, metrics))
     for m in range(metrics):
         known = ~np.isnan(rounds.values[:, m])
-        shares = np.maximum(reporting_shares(rounds, known), 1e-12)
-        stands_for[rows, rounds.action, m] = known / shares
+        reporting = reporting_probabilities(rounds, known, np.nan_to_num(rounds.values[:, m]))
+        stands_for[rows, rounds.action, m] = known / np.maximum(reporting, 1e-12)
     return OneDraw(scaled, values, stands_for / rounds.pscore[:, None, None], stands_for)
 
 
