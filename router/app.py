@@ -89,6 +89,7 @@ def create_app(
         featurizer,
         text=settings.log.text,
         logged_attributes=settings.log.attributes,
+        audit_share=settings.audit.share,
     )
     metrics = Metrics()
     log = EventLog(store, Spool(data / "spool"), capacity=settings.log.queue_size)

@@ -44,6 +44,7 @@ class Decider:
         *,
         text: TextPolicy = "full",
         logged_attributes: Sequence[str] = (),
+        audit_share: float = 0.0,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: str(uuid_utils.uuid7()),
     ) -> None:
@@ -57,6 +58,7 @@ class Decider:
             featurizer.version,
             text=text,
             logged_attributes=logged_attributes,
+            audit_share=audit_share,
             clock=clock,
         )
         self._new_id = new_id

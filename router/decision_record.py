@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from policies.arms import Arm
+from policies.audit import is_audited
 from policies.events import DecisionMade, TextPolicy
 from policies.features import pack_features
 from policies.policy import Floats
@@ -37,6 +39,7 @@ class DecisionRecord:
         *,
         text: TextPolicy,
         logged_attributes: Sequence[str],
+        audit_share: float,
         clock: Callable[[], float],
     ) -> None:
         """Take what every record has in common."""
@@ -46,6 +49,7 @@ class DecisionRecord:
         self._feature_version = feature_version
         self._text = text
         self._logged_attributes = frozenset(logged_attributes)
+        self._audit_share = audit_share
         self._clock = clock
 
     def event(
@@ -86,6 +90,7 @@ class DecisionRecord:
                 for name, value in case.request.attributes.items()
                 if name in self._logged_attributes
             },
+            audit=is_audited(drawn.decision_id, self._audit_share),
         )
 
     def response(
@@ -114,4 +119,5 @@ class DecisionRecord:
             arms=outlooks,
             reasons=reasons,
             fallback=event.fallback,
+            audit=True if event.audit else UNSET,
         )

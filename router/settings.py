@@ -251,6 +251,16 @@ class RolloutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"guardrails.{self.metric} is the rollout's metric already")
 
 
+class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The share of decisions, chosen at random, whose outcome the caller is asked to report."""
+
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"share must lie between 0 and 1, not at {self.share}")
+
+
 class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Environment variables that hold the callers' keys (comma-separated) and the admin key.
 
@@ -272,6 +282,7 @@ class Settings(PolicySettings, frozen=True, kw_only=True, forbid_unknown_fields=
     redis: RedisSettings = RedisSettings()
     log: LogSettings = LogSettings()
     drift: DriftSettings = DriftSettings()
+    audit: AuditSettings = AuditSettings()
     auth: AuthSettings = AuthSettings()
     rollout: RolloutSettings = RolloutSettings()
 

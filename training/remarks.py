@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from training.log.rounds import LoggedRounds
+from training.reporting.audit import MIN_ANSWERED, audit_test
+from training.reporting.probabilities import FLOOR
+from training.reporting.shares import reporting_shares
 
 
 def remarks(rounds: LoggedRounds) -> Iterator[str]:
@@ -13,6 +16,7 @@ def remarks(rounds: LoggedRounds) -> Iterator[str]:
     silent = counts.decisions - counts.with_feedback
     for number, what in (
         (silent, "have no feedback yet: they count as unknown, neither bad nor good"),
+        (counts.pending, "are so young that feedback may be on its way: they wait for a later log"),
         (counts.unexplored, "could only have gone one way: nothing is learned or judged from them"),
         (counts.fallbacks, "were answered by another arm than the drawn one; the drawn one counts"),
         (counts.other_features, "were logged with other features and are left out"),
@@ -25,8 +29,8 @@ def remarks(rounds: LoggedRounds) -> Iterator[str]:
         yield f"note: {counts.absurd_feedback:,} values beyond ±1e9 are left out as mistakes"
     if counts.rare_metrics:
         yield (
-            f"note: {', '.join(counts.rare_metrics)} were reported for too few decisions to learn "
-            "from, and count as never reported"
+            f"note: {', '.join(counts.rare_metrics)}: reported for too few decisions to learn "
+            "from, so it counts as never reported"
         )
     weighed = np.any(rounds.weights != 0.0, axis=0)
     for metric, known, weight in zip(rounds.metrics, rounds.observed, weighed, strict=True):
@@ -34,4 +38,29 @@ def remarks(rounds: LoggedRounds) -> Iterator[str]:
             yield (
                 f"note: {metric!r} is weighed but was never reported: it counts as what the "
                 "serving policy expected of it"
+            )
+    yield from _audits(rounds)
+
+
+def _audits(rounds: LoggedRounds) -> Iterator[str]:
+    """What audited decisions say of volunteered feedback, metric by metric."""
+    for m in np.flatnonzero(rounds.observed) if rounds.audited.any() else ():
+        known = ~np.isnan(rounds.values[:, m])
+        if known.all():
+            continue
+        values = np.nan_to_num(rounds.values[:, m])
+        found = audit_test(
+            rounds, known, values, np.maximum(reporting_shares(rounds, known), FLOOR)
+        )
+        name = rounds.metrics[m]
+        if found.answered < MIN_ANSWERED:
+            yield (
+                f"note: {found.answered:.0%} of audited decisions have {name}: ask for the outcome "
+                "of every one, or they say nothing of the others"
+            )
+        elif found.alarm:
+            yield (
+                f"warning: {name} is {found.audited:.3f} on {found.rows:,} audited decisions, but "
+                f"{found.volunteered:.3f} in volunteered feedback on the same arms ({found.z:+.1f} "
+                "standard errors): who reports depends on the outcome, and is weighed accordingly"
             )

@@ -3,7 +3,7 @@
 A metric that carries weight but was never reported (an owner's prior on cost, say, in a service
 that doesn't answer itself) counts as what the serving policy expected of it, for every policy
 alike; where nothing was expected it counts as 0. A metric reported for some rounds is never filled
-in: its absence has a propensity, estimated per arm, that enters the weight.
+in: its absence has a propensity (`training.reporting`) that enters the weight.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from policies.policy import Policy
 from policies.posterior import Beliefs
 from training.judge.sample import Sample
 from training.log.rounds import Bools, Floats, LoggedRounds
+from training.reporting.probabilities import reporting_probabilities
 
 
 class Judged(NamedTuple):
@@ -54,10 +55,6 @@ def objective_weights(rounds: LoggedRounds, objective: Mapping[str, float] | Non
     return np.broadcast_to(vector, rounds.weights.shape)
 
 
-# Draws of one arm for one tenant from which a reporting share is taken.
-MIN_LIKE = 50
-
-
 def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> Judged:
     """The rounds' rewards under these weights.
 
@@ -75,7 +72,7 @@ def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> 
     values[:, ~observed] = prior[rows, rounds.action]
     known = (~np.isnan(values) | (weights == 0.0)).all(axis=1)
     reward = np.where(known, (np.nan_to_num(values) * weights).sum(axis=1), 0.0)
-    reporting = reporting_shares(rounds, known)
+    reporting = reporting_probabilities(rounds, known, reward)
     with np.errstate(divide="ignore"):
         pscore = np.where(known, rounds.pscore * reporting, np.inf)
     return Judged(
@@ -87,26 +84,6 @@ def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> 
     )
 
 
-def reporting_shares(rounds: LoggedRounds, known: Bools) -> Floats:
-    """(n,) for each round, the share of rounds like it whose outcome was reported.
-
-    Like it are those that drew its arm for its tenant, since tenants report differently; where they
-    are fewer than MIN_LIKE, all that drew its arm.
-    """
-    arms = len(rounds.arms)
-    tenants = np.unique(rounds.tenants.astype(str), return_inverse=True)[1]
-    by_arm = _share(rounds.action, known, arms)[rounds.action]
-    cells = tenants * arms + rounds.action
-    count = np.bincount(cells)[cells]
-    return np.where(count >= MIN_LIKE, _share(cells, known, int(cells.max()) + 1)[cells], by_arm)
-
-
-def _share(cells: np.ndarray[tuple[int], np.dtype[np.intp]], known: Bools, size: int) -> Floats:
-    """(size,) the share of each cell's rounds that are known; 0 for an empty one."""
-    counts = np.bincount(cells, minlength=size)
-    return np.asarray(np.bincount(cells[known], minlength=size) / np.maximum(counts, 1))
-
-
 def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sample:
     """The rounds as an estimator's input, for a policy with these probabilities (n, A)."""
     return Sample(
@@ -116,8 +93,16 @@ def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sa
         action_dist=probabilities,
         estimated_rewards=judged.predicted,
         clusters=rounds.groups,
-        logging=rounds.probabilities * _share(rounds.action, judged.known, len(rounds.arms)),
+        logging=rounds.probabilities * _reported_by_arm(rounds, judged.known),
     )
+
+
+def _reported_by_arm(rounds: LoggedRounds, known: Bools) -> Floats:
+    """(A,) the share of each arm's draws that was reported; of all, for an arm without any."""
+    arms = len(rounds.arms)
+    draws = np.bincount(rounds.action, minlength=arms)
+    shares = np.bincount(rounds.action[known], minlength=arms) / np.maximum(draws, 1)
+    return np.asarray(np.where(shares > 0.0, shares, known.mean() if len(known) else 0.0))
 
 
 def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Floats:

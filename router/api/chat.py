@@ -243,4 +243,5 @@ def _completion_id(decision: Decision) -> str:
 
 
 def _headers(decision: Decision, arm: str) -> dict[str, str]:
-    return {"x-decision-id": decision.event.decision_id, "x-arm": arm}
+    headers = {"x-decision-id": decision.event.decision_id, "x-arm": arm}
+    return {**headers, "x-audit": "true"} if decision.event.audit else headers

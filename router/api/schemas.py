@@ -92,7 +92,7 @@ class ArmOutlook(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RouteResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision."""
+    """One decision; `audit` is there, and true, where its outcome is asked for whatever it is."""
 
     decision_id: str
     route: str
@@ -103,6 +103,7 @@ class RouteResponse(msgspec.Struct, frozen=True, kw_only=True):
     arms: list[ArmOutlook]
     reasons: list[str]
     fallback: str | None
+    audit: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

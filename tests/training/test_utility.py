@@ -8,7 +8,8 @@ import pytest
 from policies.errors import ObjectiveError
 from tests.training.worlds import knowing, rounds_of, success_rates
 from training.log.rounds import LoggedRounds
-from training.utility import judge_rounds, objective_weights, policy_utilities, reporting_shares
+from training.reporting.shares import reporting_shares
+from training.utility import judge_rounds, objective_weights, policy_utilities
 
 
 def two_metrics(n: int = 6) -> LoggedRounds:

@@ -2,7 +2,9 @@
 
 - `context_free`: every arm's mean, whatever the query. For any objective that is its best fixed
   arm, so this one candidate stands for all of them.
-- `learned`: a linear head per arm and metric, the stronger its penalty the nearer to the means.
+- `joint`: a linear head per arm and metric from all draws together (`training.fit.joint_model`).
+- `learned`: a linear head per arm and metric on doubly robust pseudo-outcomes; the stronger its
+  penalty, the nearer to the means.
 - `residual`: what the incumbent expects, plus a learned correction.
 
 An arm with fewer than MIN_ARM_ROWS reported draws isn't learned: its head is a constant, worse
@@ -41,12 +43,16 @@ class Recipe(NamedTuple):
         return self.kind if self.alpha is None else f"{self.kind} α={self.alpha:g}"
 
 
+JOINT = Recipe("joint")
+
+
 class Evidence(NamedTuple):
     """What candidates are fitted on, n rows.
 
     scaled (n, d); gamma (n, A, M) pseudo-outcomes; usable (n, A) where an arm was eligible;
     expected (n, A, M) the incumbent's, NaN where it said nothing; supported (A,) arms with enough
-    draws; signs (M,) +1 where more of the metric is better, −1 where less is.
+    draws; signs (M,) +1 where more of the metric is better, −1 where less is; joint the heads of
+    all arms in one model, of the same rows.
     """
 
     scaled: Floats
@@ -55,6 +61,7 @@ class Evidence(NamedTuple):
     expected: Floats
     supported: Bools
     signs: Floats
+    joint: Heads
 
     def rows(self, index: NDArray[Any]) -> "Evidence":
         """Some of the rows."""
@@ -69,7 +76,8 @@ class Evidence(NamedTuple):
 def recipes(evidence: Evidence) -> tuple[Recipe, ...]:
     """What to fit, simplest first; residuals only where the incumbent tells queries apart."""
     kinds = ["learned", "residual"] if _tells_apart(evidence) else ["learned"]
-    return (Recipe("context_free"), *(Recipe(kind, alpha) for kind in kinds for alpha in ALPHAS))
+    penalised = [Recipe(kind, alpha) for kind in kinds for alpha in ALPHAS]
+    return (Recipe("context_free"), JOINT, *penalised)
 
 
 def _tells_apart(evidence: Evidence) -> bool:
@@ -82,7 +90,9 @@ def fit_candidates(evidence: Evidence, wanted: Sequence[Recipe]) -> Iterator[tup
     means = _means(evidence)
     base: Heads | None = None
     for recipe in wanted:
-        if recipe.alpha is None:
+        if recipe == JOINT:
+            heads = evidence.joint
+        elif recipe.alpha is None:
             heads = _constant(evidence, means)
         elif recipe.kind == "learned":
             heads = _ridge(evidence, evidence.gamma, recipe.alpha)

@@ -1,6 +1,7 @@
 """What a log tells, cross-fitted: pseudo-outcomes for candidates to learn from and be judged by."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,15 +14,14 @@ from training.fit.candidates import MIN_ARM_ROWS, Evidence, Recipe, fit_candidat
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import Ints, group_numbers, grouped_folds
 from training.fit.heads import Heads, arm_means
+from training.fit.joint_model import JointModel
 from training.fit.posterior import fit_posterior
 from training.fit.pseudo_outcomes import (
     OneDraw,
-    choose_alphas,
     draws_of,
     full_information,
-    out_of_fold,
-    predict,
     pseudo_outcomes,
+    self_normalised,
 )
 from training.fit.tenant_effects import TenantRows
 from training.log.rounds import Bools, Floats, LoggedRounds
@@ -69,8 +69,11 @@ class LogEvidence:
         self._expected, self._usable = rounds.expected, rounds.eligible
         if warm is not None:
             self._append(full_information(scaled[len(rounds) :], warm.values))
-        self._folds = grouped_folds(group_numbers(hashes), FOLDS, seed)
-        self.alphas = choose_alphas(self._draws, self._folds, advance=advance)
+        self._groups = group_numbers(hashes)
+        self._folds = grouped_folds(self._groups, FOLDS, seed)
+        self._draws = self_normalised(self._draws, self._usable, self._folds)
+        self.joint = JointModel(self._draws, self._groups, self._folds)
+        advance(1)
         self.reported = np.asarray((~np.isnan(self._draws.values)).any(axis=2).sum(axis=0))
 
     def _append(self, rows: OneDraw) -> None:
@@ -82,15 +85,24 @@ class LogEvidence:
 
     def gamma(self) -> Floats:
         """(N, A, M) pseudo-outcomes of all rows, from models that never saw the row's fold."""
-        return pseudo_outcomes(self._draws, out_of_fold(self._draws, self._folds, self.alphas))
+        predictions = np.empty(self._draws.values.shape)
+        for fold in range(FOLDS):
+            mine = self._folds == fold
+            predictions[mine] = self._predict(mine, {fold})
+        return pseudo_outcomes(self._draws, predictions)
+
+    def _predict(self, rows: Bools, without: AbstractSet[int]) -> Floats:
+        """(rows, A, M) predictions by a model that saw none of these folds."""
+        return self.joint.heads(without).expected(self._draws.scaled[rows])
 
     def posterior(self) -> Posterior:
         """What the draws themselves tell, for exploration."""
         prior = arm_means(self._rounds.expected, np.zeros(len(self._rounds.metrics)))
         return fit_posterior(self._draws.scaled, self._draws.values, self.scale, prior)
 
-    def evidence(self, gamma: Floats) -> Evidence:
-        """What candidates are fitted on, given pseudo-outcomes of all rows.
+    def evidence(self, gamma: Floats, without: AbstractSet[int] = frozenset()) -> Evidence:
+        """What candidates are fitted on, given pseudo-outcomes of all rows; the joint heads are
+        those that saw none of the folds in `without`.
 
         A metric that was never reported keeps what the serving policy expected of each arm.
         """
@@ -108,6 +120,14 @@ class LogEvidence:
             expected=self._expected,
             supported=self.reported >= MIN_ARM_ROWS,
             signs=np.array(signs),
+            joint=self._joint_heads(prior, without),
+        )
+
+    def _joint_heads(self, prior: Floats, without: AbstractSet[int]) -> Heads:
+        observed, heads = self._rounds.observed, self.joint.heads(without)
+        return heads._replace(
+            coefficients=np.where(observed[:, None], heads.coefficients, 0.0),
+            intercepts=np.where(observed, heads.intercepts, prior),
         )
 
     def cross_fit(self, advance: Callable[[int], None]) -> CrossFitted:
@@ -117,8 +137,8 @@ class LogEvidence:
         for fold, predictions in self._nested_predictions():
             train, test = self._folds != fold, (self._folds == fold)[:n]
             if train.any() and test.any():
-                evidence = self.evidence(pseudo_outcomes(self._draws, predictions))
-                gamma = self._held_out(train)[: int(test.sum())]
+                evidence = self.evidence(pseudo_outcomes(self._draws, predictions), {fold})
+                gamma = self._held_out(fold)[: int(test.sum())]
                 for recipe, heads in fit_candidates(evidence.rows(train), recipes(evidence)):
                     chosen, earned = self._judge(heads, gamma, test)
                     result.choice.setdefault(recipe, np.zeros(n, dtype=np.intp))[test] = chosen
@@ -134,16 +154,15 @@ class LogEvidence:
         by_fold = {fold: np.zeros(self._draws.values.shape) for fold in range(FOLDS)}
         for one, other in combinations(range(FOLDS), 2):
             in_one, in_other = self._folds == one, self._folds == other
-            pair = in_one | in_other
-            predictions = predict(self._draws, ~pair, pair, self.alphas)
-            by_fold[one][in_other] = predictions[in_other[pair]]
-            by_fold[other][in_one] = predictions[in_one[pair]]
+            heads = self.joint.heads({one, other})
+            by_fold[one][in_other] = heads.expected(self._draws.scaled[in_other])
+            by_fold[other][in_one] = heads.expected(self._draws.scaled[in_one])
         yield from by_fold.items()
 
-    def _held_out(self, train: Bools) -> Floats:
-        """Pseudo-outcomes of the rows outside `train`, the log's rounds first."""
-        predictions = predict(self._draws, train, ~train, self.alphas)
-        return pseudo_outcomes(self._draws.rows(~train), predictions)
+    def _held_out(self, fold: int) -> Floats:
+        """Pseudo-outcomes of the fold's rows, the log's rounds first."""
+        mine = self._folds == fold
+        return pseudo_outcomes(self._draws.rows(mine), self._predict(mine, {fold}))
 
     def _judge(self, heads: Heads, gamma: Floats, test: Bools) -> tuple[Ints, Floats]:
         """The arms these heads take on the test rounds, and what that earns over the incumbent."""

@@ -4,11 +4,8 @@ Everything is cross-fitted over folds grouped by near-duplicate query: a candida
 comes from pseudo-outcomes and heads of which neither saw that fold (the reward models behind the
 heads' training targets included).
 
-DEFAULT is kept unless another candidate's value is above it by two standard errors of the paired
-difference. Cross-fitted on the train rows of three recorded tables, replayed as logs of 3,000
-decisions by uniform, ε-greedy and query-dependent loggers, that lost 0.0006 to 0.0009 against the
-best fixed arm under uniform logging where the best-looking candidate lost 0.006, and the simplest
-within one standard error, mostly no heads at all, did worse at other objectives.
+DEFAULT, the joint model, is kept unless another candidate's value is above it by two standard
+errors of the paired difference: the best-looking of a dozen noisy values is mostly the luckiest.
 """
 
 from collections.abc import Callable
@@ -18,12 +15,11 @@ import msgspec
 import numpy as np
 
 from policies.posterior import Posterior
-from training.fit.candidates import Evidence, Recipe, fit_candidates, recipes
+from training.fit.candidates import JOINT, Evidence, Recipe, fit_candidates, recipes
 from training.fit.feature_scale import FeatureScale
 from training.fit.folds import Ints
 from training.fit.heads import Heads
 from training.fit.log_evidence import FOLDS, LogEvidence, WarmRows
-from training.fit.pseudo_outcomes import NUISANCE_GRID
 from training.fit.tenant_offsets import (
     NO_TENANTS,
     TenantFit,
@@ -36,7 +32,7 @@ from training.fit.threads import one_thread
 from training.judge.ope import standard_error
 from training.log.rounds import Floats, LoggedRounds
 
-DEFAULT = Recipe("learned", 1_000.0)
+DEFAULT = JOINT
 # Standard errors by which another candidate must be better.
 _CLEARLY = 2.0
 
@@ -60,9 +56,10 @@ class LogFit(NamedTuple):
     fixed_arms: list[CandidateValue]
     incumbent_value: float
     draws: dict[str, int]
-    nuisance_alphas: dict[str, float]
     tenants: TenantFit
     posterior: Posterior
+    contrast_penalties: dict[str, dict[str, float]]
+    alike: dict[str, dict[str, float]]
 
 
 @one_thread()
@@ -105,11 +102,12 @@ def fit_from_rounds(
         fixed_arms=_fixed_arms(log, gamma[: len(rounds)], rounds),
         incumbent_value=float(log.incumbent(gamma[: len(rounds)], everywhere).mean()),
         draws=dict(zip(rounds.arms, log.reported.tolist(), strict=True)),
-        nuisance_alphas=dict(zip(rounds.metrics, log.alphas.tolist(), strict=True)),
         tenants=_tenants(log, judged.heads[chosen], evidence, rounds, weights)
         if tenants
         else NO_TENANTS,
         posterior=log.posterior(),
+        contrast_penalties=log.joint.averages(rounds.metrics),
+        alike=log.joint.correlations(rounds.metrics),
     )
 
 
@@ -140,8 +138,8 @@ def _fixed_arms(log: LogEvidence, gamma: Floats, rounds: LoggedRounds) -> list[C
     ]
 
 
-# Calls of `advance`: the grid of the reward models, then one a fold.
-STEPS = len(NUISANCE_GRID) + FOLDS
+# Calls of `advance`: the joint model, then one a fold.
+STEPS = 1 + FOLDS
 
 
 def clearly_best(values: Floats, groups: Ints, default: int) -> int:

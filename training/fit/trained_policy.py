@@ -147,9 +147,10 @@ def train_on_rounds(
     reported = int((~np.isnan(explored.values)).any(axis=1).sum())
     if reported < MIN_ROWS:
         raise EmptyLogError(
-            f"{reported} of {len(rounds)} logged decisions have feedback and could have gone to "
-            f"any eligible arm; at least {MIN_ROWS} are needed: report feedback to /v1/feedback, "
-            "let the service explore, and export again"
+            f"{reported} of {len(rounds)} logged decisions can be learned from; at least "
+            f"{MIN_ROWS} are needed ({rounds.counts.with_feedback} have any feedback, "
+            f"{len(explored)} could have gone to any eligible arm): report feedback "
+            "to /v1/feedback, let the service explore, and export again"
         )
     share = holdout_of(len(explored)) if holdout is None else holdout
     mine, until = split_by_time(explored, share)
@@ -219,7 +220,8 @@ def _log_settings(fit: LogFit, seed: int) -> dict[str, Any]:
         "folds": FOLDS,
         "seed": seed,
         "min_arm_rows": MIN_ARM_ROWS,
-        "reward_model_alphas": fit.nuisance_alphas,
+        "contrast_penalties": fit.contrast_penalties,
+        "correlations_within_a_query": fit.alike,
         "selection": f"{DEFAULT.name}, unless another's cross-fitted DR value is clearly higher",
     }
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from training.errors import EmptyLogError
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import grouped_folds
-from training.fit.pseudo_outcomes import choose_alphas, draws_of, out_of_fold
+from training.fit.pseudo_outcomes import draws_of
 from training.fit.threads import one_thread
+from training.judge.cross_fit import cross_fit
 from training.judge.judged_policy import MIN_QUERIES
 from training.judge.ope import Estimate, Sample, dr, overlap, paired_advantage
 from training.log.rounds import Floats, LoggedRounds
@@ -67,7 +68,7 @@ def judgeable(rounds: LoggedRounds, weights: Floats, *, seed: int = 0) -> Judgea
         )
     draws = draws_of(rounds, fit_scale(rounds.features).apply(rounds.features))
     folds = grouped_folds(rounds.groups, _FOLDS, seed)
-    predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
+    predictions = cross_fit(draws, folds).predictions
     wanted = {OBJECTIVE: weights}
     for m in np.flatnonzero(rounds.observed):
         wanted[rounds.metrics[m]] = np.zeros_like(weights)

@@ -6,6 +6,7 @@ the router's own measurement of the same metric.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from policies.features import LOGGED_DTYPE, unpack_features
 from policies.loading import MOST
 from training.errors import EmptyLogError, InputError
 from training.fit.folds import Ints, group_numbers
+from training.log.delay import pending
 from training.log.log_files import Log
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
 
@@ -70,6 +72,7 @@ def join_rounds(
     pscore = _numbers(decisions["propensity"])
     _check_propensities(ids, drawn, pscore, probabilities, eligible, source)
     values, metrics, counted = _join_values(log, ids)
+    with_feedback = _rows_with_any(values, n)
     rare = _drop_rare(values, n)
     expected_by, weights_by = _expected(decisions, names), _weights(decisions, n)
     # A metric that is only weighed, never reported nor expected, counts as 0: it has no column.
@@ -109,7 +112,7 @@ def join_rounds(
         candidate_share=np.nan_to_num(_numbers(decisions["candidate_share"].cast(pa.float64()))),
         counts=RoundCounts(
             decisions=n,
-            with_feedback=_rows_with_any(values, n),
+            with_feedback=with_feedback,
             feedback_values=log.feedback.num_rows,
             orphan_feedback=counted["orphans"],
             absurd_feedback=counted["absurd"],
@@ -121,7 +124,31 @@ def join_rounds(
             unexplored=int((~((probabilities > 0.0) | ~eligible).all(axis=1)).sum()),
         ),
     )
-    return rounds.rows(np.argsort(rounds.at, kind="stable"))
+    return _grown(rounds, log)
+
+
+def _grown(rounds: LoggedRounds, log: Log) -> LoggedRounds:
+    """The rounds in order of time, without those whose feedback may still be on its way."""
+    young = pending(rounds.at, _reported_at(log, rounds.decision_ids), _end_of(log))
+    counts = msgspec.structs.replace(rounds.counts, pending=int(young.sum()))
+    rounds = replace(rounds, counts=counts)
+    return rounds.rows(np.flatnonzero(~young)[np.argsort(rounds.at[~young], kind="stable")])
+
+
+def _reported_at(log: Log, ids: NDArray[np.object_]) -> Floats:
+    """(n,) when each decision's last feedback came, NaN where none has."""
+    feedback: Any = log.feedback
+    at, row_of = np.full(len(ids), np.nan), {name: row for row, name in enumerate(ids.tolist())}
+    rows = [row_of.get(name, -1) for name in feedback["decision_id"].to_pylist()]
+    index = np.array(rows, dtype=np.intp)
+    np.fmax.at(at, index[index >= 0], _numbers(feedback["at"])[index >= 0])
+    return at
+
+
+def _end_of(log: Log) -> float:
+    """The time of the log's last event."""
+    tables: list[Any] = [log.decisions, log.answers, log.feedback]
+    return max(float(_numbers(table["at"]).max()) for table in tables if table.num_rows)
 
 
 def _drop_rare(values: dict[str, Floats], n: int) -> list[str]:

@@ -27,6 +27,7 @@ class RoundCounts(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_rows: int
     other_features: int
     unexplored: int
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)

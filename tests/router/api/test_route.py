@@ -5,7 +5,7 @@ import pytest
 
 from policies.choose import choose
 from policies.settings import ArmSettings, RuleCondition, RuleSettings
-from router.settings import LogSettings, Settings
+from router.settings import AuditSettings, LogSettings, Settings
 from tests.router.conftest import Service, StartService
 
 QUERY = "Who wrote The Old Man and the Sea?"
@@ -249,3 +249,13 @@ async def test_callers_need_a_key_where_keys_are_configured(start_service: Start
         allowed = await service.client.post("/v1/route", json={"query": QUERY}, headers=headers)
         assert allowed.status_code == 200
         assert (await service.client.get("/health/live")).status_code == 200
+
+
+async def test_an_audited_decision_says_so_to_the_caller_and_in_the_log(
+    start_service: StartService,
+) -> None:
+    async with start_service(Settings(audit=AuditSettings(share=1.0))) as service:
+        body = (await service.client.post("/v1/route", json={"query": QUERY})).json()
+        trace = (await service.client.get(f"/v1/decisions/{body['decision_id']}")).json()
+    assert body["audit"] is True
+    assert trace["decision"]["audit"] is True

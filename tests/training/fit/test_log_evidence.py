@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.training.worlds import rounds_of
 from training.fit.candidates import fit_candidates, recipes
+from training.fit.joint_model import JointModel
 from training.fit.log_evidence import LogEvidence
 from training.fit.pseudo_outcomes import pseudo_outcomes
 
@@ -15,7 +16,8 @@ def evidence_of(values: np.ndarray, log: LogEvidence | None = None) -> LogEviden
     rounds = dataclasses.replace(rounds, values=values if len(values) else rounds.values)
     fresh = LogEvidence(rounds, rounds.weights, 0, None, lambda _: None)
     if log is not None:
-        fresh.alphas = log.alphas  # the penalties alone are chosen on all rows
+        # The settings alone are learned on all rows.
+        fresh.joint = JointModel(fresh._draws, fresh._groups, fresh._folds, log.joint.settings)
     return fresh
 
 
@@ -31,7 +33,7 @@ def test_neither_reward_models_nor_candidates_of_a_fold_saw_its_outcomes() -> No
         heads = []
         for each in (log, changed):
             predictions = dict(each._nested_predictions())[fold]
-            evidence = each.evidence(pseudo_outcomes(each._draws, predictions)).rows(~mine)
+            evidence = each.evidence(pseudo_outcomes(each._draws, predictions), {fold}).rows(~mine)
             fitted = fit_candidates(evidence, recipes(evidence))
             heads += [candidate.coefficients for _, candidate in fitted]
         half = len(heads) // 2

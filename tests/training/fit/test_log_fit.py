@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from policies.linear_policy import IDENTITY
 from tests.training.worlds import features_of, prefer, rounds_of, success_rates
 from training.fit.candidates import MIN_ARM_ROWS, Evidence, Recipe, fit_candidates, recipes
+from training.fit.heads import Heads
 from training.fit.log_evidence import WarmRows
 from training.fit.log_fit import DEFAULT, LogFit, clearly_best, fit_from_rounds
 from training.log.rounds import LoggedRounds
@@ -144,6 +146,7 @@ def test_candidates_start_with_the_simplest_and_hold_the_default() -> None:
         expected=np.full((10, 3, 1), np.nan),
         supported=np.ones(3, dtype=np.bool_),
         signs=np.ones(1),
+        joint=Heads(np.zeros((3, 1, 2)), np.zeros((3, 1)), np.array([IDENTITY], dtype=np.int8)),
     )
     wanted = recipes(evidence)
     assert wanted[0] == Recipe("context_free")

@@ -14,6 +14,7 @@ from training.fit.pseudo_outcomes import (
     full_information,
     out_of_fold,
     pseudo_outcomes,
+    self_normalised,
 )
 from training.log.rounds import LoggedRounds
 
@@ -87,3 +88,25 @@ def test_an_arm_hardly_ever_drawn_is_predicted_by_a_shrunken_mean() -> None:
     predictions = out_of_fold(draws_of(rounds, scaled), folds, np.array([30.0]))
     assert all(np.ptp(predictions[folds == fold, 0, 0]) == 0.0 for fold in range(5))
     assert 0.0 < predictions[:, 0, 0].min() <= predictions[:, 0, 0].max() < 1.0
+
+
+def test_an_arms_weights_sum_to_the_rows_it_stands_for() -> None:
+    rounds = rounds_of(2_000, np.random.default_rng(5), probabilities=prefer(1, 2_000, 0.8))
+    usable = rounds.eligible.copy()
+    usable[:500, 0] = False
+    draws = draws_of(rounds, rounds.features.astype(np.float64))
+    draws = draws._replace(inverse=np.where(usable[:, :, None], draws.inverse, 0.0))
+    folds = grouped_folds(rounds.groups, 5, 0)
+    found = self_normalised(draws, usable, folds)
+    for fold in range(5):
+        mine = folds == fold
+        total = found.inverse[mine].sum(axis=0)[:, 0]
+        np.testing.assert_allclose(total, usable[mine].sum(axis=0))
+
+
+def test_a_handful_of_draws_is_not_normalised() -> None:
+    rounds = rounds_of(600, np.random.default_rng(6), probabilities=prefer(1, 600, 0.03))
+    draws = draws_of(rounds, rounds.features.astype(np.float64))
+    folds = grouped_folds(rounds.groups, 5, 0)
+    found = self_normalised(draws, rounds.eligible, folds)
+    np.testing.assert_array_equal(found.inverse[:, 0], draws.inverse[:, 0])

@@ -66,7 +66,7 @@ def test_too_little_feedback_is_no_training_data() -> None:
     rounds = rounds_of(600, np.random.default_rng(0))
     values = rounds.values.copy()
     values[40:] = np.nan
-    with pytest.raises(EmptyLogError, match="40 of 600 logged decisions have feedback"):
+    with pytest.raises(EmptyLogError, match="40 of 600 logged decisions can be learned from"):
         train_on_rounds(
             dataclasses.replace(rounds, values=values),
             holdout=0.3,

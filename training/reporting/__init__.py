@@ -1,0 +1,1 @@
+"""Who reports an outcome: the probability of being observed, which enters every weight."""
