@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from policies.artifact import Artifact, Manifest
 from policies.errors import ArtifactError
 from policies.policy import Floats
-from policies.reward_model import RewardModel, read_reward_model
+from policies.reward_model import RewardEvaluator, RewardModel, read_reward_model
 from policies.stored_policy import NO_TENSORS, StoredPolicy, Tensors, carried_tensors
 
 
@@ -28,7 +28,8 @@ class BlendPolicy(StoredPolicy):
         """
         self._keep(manifest, model.tensors(), carried)
         shape = (len(manifest.arms), len(manifest.metrics))
-        self._model = read_reward_model(self._artifact.tensors, *shape)
+        checked = read_reward_model(self._artifact.tensors, *shape)
+        self._dimension, self._rewards = len(checked.scaling.shift), RewardEvaluator(checked)
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> "BlendPolicy":
@@ -44,13 +45,13 @@ class BlendPolicy(StoredPolicy):
     def expected(
         self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
     ) -> Floats:
-        if features.shape[1] != len(self._model.scaling.shift):
+        if features.shape[1] != self._dimension:
             raise ArtifactError(
-                f"policy {self.version} reads {len(self._model.scaling.shift)} features, not "
-                f"{features.shape[1]}",
+                f"policy {self.version} reads {self._dimension} features, not {features.shape[1]}",
                 field="features",
             )
-        return self._model.bounds(self._offsets.added(self._model.scores(features), tenants))
+        scores = self._offsets.added(self._rewards.scores(features), tenants)
+        return self._rewards.bounds(scores)
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:  # noqa: ARG002
         return [f"learned from {self._artifact.manifest.training.get('rows', 'some')} rows"]

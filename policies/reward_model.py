@@ -79,21 +79,7 @@ class RewardModel(NamedTuple):
 
     def expected(self, features: Singles) -> Floats:
         """(n, A, M) expected metrics for features (n, d)."""
-        return self.bounds(self.scores(features))
-
-    def bounds(self, scores: Floats) -> Floats:
-        """Scores (n, A, M), those of metrics that lie in 0..1 clipped to it."""
-        return np.where(self.bounded, scores.clip(0.0, 1.0), scores)
-
-    def scores(self, features: Singles) -> Floats:
-        """(n, A, M) the sum of the blocks."""
-        scaled = self.scaling.apply(features)
-        scores = scaled @ _flat(self.linear)
-        if self.landmarks is not None and self.landmark_heads is not None:
-            scores += self.landmarks.similarities(scaled) @ _flat(self.landmark_heads)
-        if self.hidden is not None and self.hidden_heads is not None:
-            scores += self.hidden.activations(scaled) @ _flat(self.hidden_heads)
-        return np.asarray(scores.reshape(-1, *self.intercepts.shape) + self.intercepts)
+        return RewardEvaluator(self).expected(features)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """As an artifact holds it."""
@@ -115,9 +101,58 @@ class RewardModel(NamedTuple):
         return tensors
 
 
-def _flat(heads: Singles) -> Singles:
-    """(width, A·M): one matrix product serves every head."""
-    return heads.reshape(-1, heads.shape[-1]).T
+class RewardEvaluator:
+    """A reward model laid out to be evaluated a row at a time: two matrix products a query."""
+
+    def __init__(self, model: RewardModel) -> None:
+        """Stack what is multiplied with the scaled features, and what with the blocks."""
+        d, self._shape = len(model.scaling.shift), model.intercepts.shape
+        heads = self._shape[0] * self._shape[1]
+        points, gamma = model.landmarks or Landmarks(np.zeros((0, d), np.float32), 0.0)
+        weights, bias = model.hidden or HiddenLayer(
+            np.zeros((d, 0), np.float32), np.zeros(0, np.float32)
+        )
+        blocks = [model.linear.reshape(heads, d).T, 2.0 * gamma * points.T, weights]
+        self._scaling, self._gamma = model.scaling, np.float32(gamma)
+        self._towards = np.ascontiguousarray(np.hstack(blocks), dtype=np.float32)
+        self._landmarks = slice(heads, heads + len(points))
+        self._hidden = slice(heads + len(points), None)
+        # −γ·|l|² for landmarks, the bias for hidden units.
+        own = -gamma * (points.astype(np.float64) ** 2).sum(axis=1)
+        self._own, self._bias = own.astype(np.float32), bias
+        after = [
+            block.reshape(heads, -1).T
+            for block in (model.landmark_heads, model.hidden_heads)
+            if block is not None
+        ]
+        together = np.vstack(after) if after else np.zeros((0, heads))
+        self._heads = np.ascontiguousarray(together, dtype=np.float32)
+        self._intercepts = model.intercepts.reshape(-1).astype(np.float64)
+        self._upper = np.where(model.bounded, 1.0, np.inf)
+        self._lower = np.where(model.bounded, 0.0, -np.inf)
+
+    def expected(self, features: Singles) -> Floats:
+        """(n, A, M) expected metrics for features (n, d)."""
+        return self.bounds(self.scores(features))
+
+    def scores(self, features: Singles) -> Floats:
+        """(n, A, M) the sum of the blocks."""
+        scaled = (features - self._scaling.shift) * self._scaling.scale
+        products = scaled @ self._towards
+        linear = products[:, : len(self._intercepts)]
+        scores = linear.astype(np.float64) + self._intercepts
+        if len(self._heads):
+            square = self._gamma * np.einsum("nd,nd->n", scaled, scaled)[:, None]
+            exponents = products[:, self._landmarks] + self._own - square
+            # Rounding can make a distance slightly negative where the query is a landmark itself.
+            similar = np.exp(np.minimum(exponents, 0.0))
+            hidden = np.maximum(products[:, self._hidden] + self._bias, 0.0)
+            scores += np.concatenate([similar, hidden], axis=1) @ self._heads
+        return np.asarray(scores.reshape(-1, *self._shape))
+
+    def bounds(self, scores: Floats) -> Floats:
+        """Scores (n, A, M), those of metrics that lie in 0..1 clipped to it."""
+        return np.asarray(np.minimum(np.maximum(scores, self._lower), self._upper))
 
 
 def read_reward_model(tensors: Mapping[str, NDArray[Any]], arms: int, metrics: int) -> RewardModel:
