@@ -23,14 +23,15 @@ from training.judge.ope import Estimate, Sample, dr, overlap, paired_advantage
 from training.log.rounds import Floats, LoggedRounds
 from training.utility import judge_rounds, sample_of
 
-OBJECTIVE = "objective"
+# A name that no reported metric can have.
+OBJECTIVE = "(objective)"
 _FOLDS = 5
 
 
 class Worth(msgspec.Struct, frozen=True, kw_only=True):
     """Always taking one arm, or one route as its arms were drawn.
 
-    `values` and `advantages` (over what served) are by metric, `objective` among them;
+    `values` and `advantages` (over what served) are by metric, `(objective)` among them;
     `effective_sample_size` is Kish's, of the rounds that reported what the objective weighs.
     """
 
@@ -43,15 +44,37 @@ class Worth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judgeable(NamedTuple):
-    """Rounds, and by metric (`objective` first) the samples whose reward it is."""
+    """Rounds, and by metric (`(objective)` first) the samples whose reward it is.
+
+    `measured` says whether any metric that the objective weighs was reported: if none was, its
+    value is what serving policies expected, and has no interval.
+    """
 
     rounds: LoggedRounds
     samples: dict[str, Sample]
+    measured: bool
 
     def rows(self, index: NDArray[np.bool_]) -> "Judgeable":
         """Some of the rounds."""
         samples = {name: sample.rows(index) for name, sample in self.samples.items()}
-        return Judgeable(self.rounds.rows(index), samples)
+        return Judgeable(self.rounds.rows(index), samples, self.measured)
+
+    def estimates(self, action_dist: Floats) -> dict[str, Estimate]:
+        """The value of a policy with these probabilities (n, A), by metric."""
+        by = {m: dr(s._replace(action_dist=action_dist)) for m, s in self.samples.items()}
+        return self._without_false_intervals(by)
+
+    def advantages(self, action_dist: Floats) -> dict[str, Estimate]:
+        """Its paired advantage over what served, by metric."""
+        served = self.rounds.probabilities
+        by = {
+            metric: paired_advantage(sample._replace(action_dist=action_dist), served)
+            for metric, sample in self.samples.items()
+        }
+        return self._without_false_intervals(by)
+
+    def _without_false_intervals(self, by: dict[str, Estimate]) -> dict[str, Estimate]:
+        return by if self.measured else {**by, OBJECTIVE: Estimate(by[OBJECTIVE].value)}
 
 
 @one_thread()
@@ -71,20 +94,22 @@ def judgeable(rounds: LoggedRounds, weights: Floats, *, seed: int = 0) -> Judgea
     predictions = cross_fit(draws, folds).predictions
     wanted = {OBJECTIVE: weights}
     for m in np.flatnonzero(rounds.observed):
-        wanted[rounds.metrics[m]] = np.zeros_like(weights)
-        wanted[rounds.metrics[m]][:, m] = 1.0
+        only = np.zeros_like(weights)
+        only[:, m] = 1.0
+        wanted[rounds.metrics[m]] = only
     return Judgeable(
         rounds,
         {
             name: sample_of(rounds, judge_rounds(rounds, by, predictions), rounds.probabilities)
             for name, by in wanted.items()
         },
+        measured=bool((weights[:, rounds.observed] != 0.0).any()),
     )
 
 
 def incumbent_values(log: Judgeable) -> dict[str, Estimate]:
     """What served, as it drew, by metric."""
-    return {name: dr(sample) for name, sample in log.samples.items()}
+    return log.estimates(log.rounds.probabilities)
 
 
 def arms_worth(log: Judgeable) -> list[Worth]:
@@ -111,13 +136,12 @@ def _worth(name: str, log: Judgeable, arms: Floats) -> Worth | None:
     here = log.rows(possible)
     wanted = here.rounds.probabilities * arms
     wanted = wanted / wanted.sum(axis=1, keepdims=True)
-    samples = {metric: s._replace(action_dist=wanted) for metric, s in here.samples.items()}
-    incumbent = here.rounds.probabilities
+    judged = here.samples[OBJECTIVE]._replace(action_dist=wanted)
     return Worth(
         name=name,
         rows=len(here.rounds),
         drawn=int(arms[here.rounds.action].sum()),
-        effective_sample_size=overlap(samples[OBJECTIVE]).effective_sample_size,
-        values={metric: dr(sample) for metric, sample in samples.items()},
-        advantages={m: paired_advantage(sample, incumbent) for m, sample in samples.items()},
+        effective_sample_size=overlap(judged).effective_sample_size,
+        values=here.estimates(wanted),
+        advantages=here.advantages(wanted),
     )

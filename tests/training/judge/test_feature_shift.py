@@ -67,10 +67,26 @@ def test_a_log_that_is_too_short_is_not_judged() -> None:
     assert feature_shift(log(MIN_SIDE)) == []
 
 
+def test_a_rare_value_on_one_side_alone_is_no_proof() -> None:
+    """Thirty of 2,000 queries: by chance none of them is late once in 40,000 logs of these, by a
+    test that takes its errors from each side's own mean it would seem rarer by far.
+    """
+    values = np.zeros(2_000)
+    values[:30] = 1.0
+    late = np.arange(2_000) >= 1_400
+    assert -4.0 < mean_difference_z(values, late, np.arange(2_000)) < -3.0
+
+
+def test_a_value_too_rare_for_normal_tails_is_left_alone() -> None:
+    values = np.zeros(2_000)
+    values[-19:] = 1.0
+    assert mean_difference_z(values, np.arange(2_000) >= 1_400, np.arange(2_000)) == 0.0
+
+
 def test_repeated_queries_count_as_one() -> None:
-    """Fifty copies of each of twenty queries are no thousand queries."""
-    values = np.repeat(np.random.default_rng(2).normal(size=20), 50)
-    late = np.repeat(np.arange(20) >= 14, 50)
-    groups = np.repeat(np.arange(20), 50)
-    alone = mean_difference_z(values, late, np.arange(1_000))
+    """Fifty copies of each of forty queries are no two thousand queries."""
+    values = np.repeat(np.random.default_rng(2).normal(size=40), 50)
+    late = np.repeat(np.arange(40) >= 28, 50)
+    groups = np.repeat(np.arange(40), 50)
+    alone = mean_difference_z(values, late, np.arange(2_000))
     assert abs(mean_difference_z(values, late, groups)) < abs(alone) / 5

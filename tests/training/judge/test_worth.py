@@ -78,6 +78,17 @@ def test_a_routes_arms_keep_their_proportions() -> None:
     assert retrieve.drawn == int((judged.rounds.action > 0).sum())
 
 
+def test_a_value_that_nobody_measured_has_no_interval() -> None:
+    silent = dataclasses.replace(
+        log(500), values=np.full((500, 1), np.nan), expected=np.full((500, 3, 1), 0.5)
+    )
+    judged = judgeable(silent, np.ones((500, 1)))
+    served = incumbent_values(judged)
+    assert list(served) == [OBJECTIVE]
+    assert (served[OBJECTIVE].value, served[OBJECTIVE].lower) == (0.5, None)
+    assert named(arms_worth(judged), "multi").advantages[OBJECTIVE].lower is None
+
+
 def test_too_few_queries_are_refused_with_the_cure() -> None:
     with pytest.raises(EmptyLogError, match="at least 20 are needed"):
         judgeable(log(10), np.ones((10, 1)))
