@@ -115,8 +115,14 @@ def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sa
         action_dist=probabilities,
         estimated_rewards=judged.predicted,
         clusters=rounds.groups,
-        logging=rounds.probabilities * _share(rounds.action, judged.known, len(rounds.arms)),
+        logging=rounds.probabilities * _reported_by_arm(rounds, judged.known),
     )
+
+
+def _reported_by_arm(rounds: LoggedRounds, known: Bools) -> Floats:
+    """(A,) the share of each arm's draws that was reported; of all, for an arm without any."""
+    shares = _share(rounds.action, known, len(rounds.arms))
+    return np.asarray(np.where(shares > 0.0, shares, known.mean() if len(known) else 0.0))
 
 
 def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Floats:
