@@ -134,8 +134,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     print(
-        f"{arguments.logs:,} logs, {arguments.looks} looks each of {arguments.candidates} candidates, "
-        f"{arguments.train:,} rounds to train and {arguments.test:,} to judge, ε "
+        f"{arguments.logs:,} logs, {arguments.looks} looks each of {arguments.candidates} "
+        f"candidates, {arguments.train:,} rounds to train and {arguments.test:,} to judge, ε "
         f"{arguments.epsilon:g}, seed {arguments.seed}, "
         f"{datetime.date.today()}, {platform.machine()}, Python {platform.python_version()}",
         file=sys.stderr,
