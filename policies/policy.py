@@ -50,7 +50,9 @@ class Policy(Protocol):
         hasn't learned of, or none, gets what is expected of everybody.
         """
 
-    def beliefs(self, features: NDArray[np.float32]) -> Beliefs | None:
+    def beliefs(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> Beliefs | None:
         """What Thompson sampling draws from: means and variances (n, A, M) of the expected metrics;
         None where it can't tell how sure it is (rules, policies stored without a posterior).
         """

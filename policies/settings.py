@@ -234,11 +234,9 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
             return self.exploration
         return tenant_exploration(self.exploration, own.exploration)
 
-
-def guardrails_of(settings: PolicySettings, tenant: str) -> dict[str, float]:
-    """By metric, the worsening that the gate tolerates for a tenant; empty where it names none."""
-    own = settings.tenants.get(tenant)
-    return dict(own.guardrails) if own is not None else {}
+    def tenant_guardrails(self) -> dict[str, dict[str, float]]:
+        """By tenant and metric, the worsening that the gate tolerates for its decisions."""
+        return {name: own.guardrails for name, own in self.tenants.items() if own.guardrails}
 
 
 def read_policy_settings(path: Path | None) -> PolicySettings:

@@ -1,6 +1,6 @@
 """What every policy reads off its own artifact."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -67,8 +67,23 @@ class StoredPolicy:
     def feature_version(self) -> str:
         return self._artifact.manifest.feature_version
 
-    def beliefs(self, features: NDArray[np.float32]) -> Beliefs | None:
-        return None if self._posterior is None else self._posterior.beliefs(features)
+    def expected(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> NDArray[np.float64]:
+        """As `policies.policy.Policy` says; each kind has its own."""
+        raise NotImplementedError
+
+    def beliefs(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> Beliefs | None:
+        """The posterior of everybody's rewards, moved by what the tenants' offsets make of them."""
+        if self._posterior is None:
+            return None
+        beliefs = self._posterior.beliefs(features)
+        if tenants is None or not len(self._offsets):
+            return beliefs
+        moved = self.expected(features, tenants) - self.expected(features)
+        return beliefs._replace(means=beliefs.means + moved)
 
     def artifact(self) -> Artifact:
         return self._artifact

@@ -70,8 +70,9 @@ class Outlooks:
         self, serving: ServingPolicy, features: NDArray[np.float32], cases: Sequence[Case]
     ) -> Beliefs | None:
         """What is believed of utilities, (n, A); None where no case asks, or nobody knows."""
+        tenants = [case.request.tenant for case in cases]
         asked = any(self.exploration(c.request, serving).kind == "thompson" for c in cases)
-        if not asked or (known := serving.beliefs(features)) is None:
+        if not asked or (known := serving.beliefs(features, tenants)) is None:
             return None
         metrics = serving.policy.metrics
         weights = [case.objective.weights for case in cases]

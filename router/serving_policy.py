@@ -43,9 +43,11 @@ class ServingPolicy(NamedTuple):
         """(n, A, M) expected metrics for each row's tenant, arms in the service's order."""
         return self.policy.expected(features, tenants)[:, self.columns]
 
-    def beliefs(self, features: NDArray[np.float32]) -> Beliefs | None:
+    def beliefs(
+        self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
+    ) -> Beliefs | None:
         """Of metrics, (n, A, M), arms in the service's order; None where the policy has none."""
-        beliefs = self.policy.beliefs(features)
+        beliefs = self.policy.beliefs(features, tenants)
         return beliefs and Beliefs(*(part[:, self.columns] for part in beliefs))
 
 

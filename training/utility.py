@@ -123,7 +123,7 @@ def policy_beliefs(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Bel
     """What the policy's Thompson sampling believes of utilities, (n, A), aligned as
     `policy_utilities` are; None where it believes nothing.
     """
-    known = policy.beliefs(rounds.features)
+    known = policy.beliefs(rounds.features, rounds.tenants.tolist())
     if known is None:
         return None
     columns = [policy.arms.index(arm) for arm in rounds.arms]

@@ -6,7 +6,7 @@ import pytest
 
 from policies.budget import Limit, parse_limit, with_cost_weight
 from policies.errors import ObjectiveError, SettingsError
-from policies.settings import PolicySettings, guardrails_of
+from policies.settings import PolicySettings
 from policies.strict_toml import decode_strictly
 
 CAPPED = """
@@ -98,5 +98,4 @@ def test_a_tenants_exploration_differs_only_in_the_keys_it_gives() -> None:
 
 def test_guardrails_are_the_tenants_own_and_nobody_elses() -> None:
     found = settings("[tenants.a]\nguardrails = { quality = 0.01, latency_s = 0.2 }\n")
-    assert guardrails_of(found, "a") == {"quality": 0.01, "latency_s": 0.2}
-    assert guardrails_of(found, "b") == {}
+    assert found.tenant_guardrails() == {"a": {"quality": 0.01, "latency_s": 0.2}}

@@ -342,3 +342,68 @@ def test_export_says_what_it_wrote(valkey_url: str, tmp_path: Path) -> None:
         run("export", "--from", valkey_url, "--to", tmp_path / "more", "--trim", "--json").stdout
     )
     assert (report["decisions"], report["trimmed"]) == (1, 2)
+
+
+def looks_of(url: str) -> list[str]:
+    with redis.Redis.from_url(url) as client:
+        return RedisPolicyRegistry(client).looks("0123456789abcdef")
+
+
+def test_every_look_at_an_incumbent_is_counted_and_the_same_one_once(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    """Refused or not; a later look is tested at a smaller level, and the answer says which."""
+    write_log(tmp_path / "logs", 1_500)
+    for name, retrieve in (("bad", 0.0), ("worse", 0.1), ("good", 0.9)):
+        write_policy(tmp_path / name, retrieve)
+
+    def judged(name: str) -> tuple[int, float]:
+        result = run(
+            "promote", "--policy", tmp_path / name, "--logs", tmp_path / "logs",
+            "--store", valkey_url, "--json",
+        )  # fmt: skip
+        verdict = json.loads(result.stdout)["verdict"]
+        return verdict["look"], verdict["alpha"]
+
+    assert judged("bad") == (1, 0.025)
+    assert judged("worse") == (2, pytest.approx(0.05 / 6))
+    assert judged("bad") == (1, 0.025)
+    number, _ = judged("good")
+    assert number == 3
+    assert len(looks_of(valkey_url)) == 3
+
+
+def test_a_log_that_says_nothing_takes_no_look(valkey_url: str, tmp_path: Path) -> None:
+    """Nothing was learned of the candidate, so no alpha is spent on it."""
+    write_log(tmp_path / "logs", 10)
+    write_policy(tmp_path / "good", 0.9)
+    run(
+        "promote", "--policy", tmp_path / "good", "--logs", tmp_path / "logs",
+        "--store", valkey_url,
+    )  # fmt: skip
+    assert looks_of(valkey_url) == []
+
+
+def test_evaluating_records_no_look_and_says_what_the_gate_would(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    """With intervals, slices and overlap; one tenant alone where that is asked for."""
+    write_log(tmp_path / "logs", 1_500)
+    write_policy(tmp_path / "good", 0.9)
+    arguments = ["evaluate", "--policy", tmp_path / "good", "--logs", tmp_path / "logs"]
+    report = json.loads(run(*arguments, "--look", 2, "--json").stdout)
+    [part] = report["objectives"]
+    assert part["gate"]["look"] == 2
+    assert set(part["intervals"]) == {
+        "dr_normal", "bootstrap_t", "empirical_bernstein", "anytime",
+    }  # fmt: skip
+    assert all(found["lower"] < found["upper"] for found in part["intervals"].values())
+    assert [piece["by"] for piece in part["slices"]] == ["tenant", "audience", "beta"]
+    assert 0.0 < part["overlap"]["common_mass"] < 1.0
+    assert part["overlap"]["weight_quantiles"]["0.99"] > 0.0
+    shown = run(*arguments)
+    assert "as look 1 at this incumbent, one-sided at 2.50%" in " ".join(shown.stdout.split())
+    unknown = run(*arguments, "--tenant", "nobody")
+    assert unknown.exit_code != 0
+    assert "no decision of the log is for tenant 'nobody'" in unknown.stderr
+    assert looks_of(valkey_url) == []

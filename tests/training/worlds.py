@@ -163,6 +163,14 @@ def knowing(**training: Any) -> LinearPolicy:
     )
 
 
+def opposing() -> LinearPolicy:
+    """A policy that takes the worse of the two arms that `knowing` decides between."""
+    coefficients = np.zeros((3, 1, DIMENSION), dtype=np.float32)
+    coefficients[0, 0, 0], coefficients[2, 0, 0] = -0.4, 0.4
+    links = np.array([IDENTITY], dtype=np.int8)
+    return LinearPolicy(manifest(), coefficients, np.full((3, 1), 0.5), links)
+
+
 QUESTIONS = {
     "style": "Rewrite the note about {} in a friendly tone",
     "fact": "When was {} founded, and by whom?",

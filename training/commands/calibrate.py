@@ -218,7 +218,14 @@ def _of_log(
         rounds = rounds.rows(rounds.tenants == tenant)
     rounds = rounds.rows(np.arange(max(len(rounds) - recent, 0), len(rounds)))
     arm_columns(policy, rounds.arms, rounds.feature_version)
-    asked = _asked(policy, base, metric, named, settings, policy.expected(rounds.features))
+    asked = _asked(
+        policy,
+        base,
+        metric,
+        named,
+        settings,
+        policy.expected(rounds.features, rounds.tenants.tolist()),
+    )
     window = policy.artifact().manifest.training.get("window") or [-np.inf, -np.inf]
     in_sample = float(rounds.at[0]) <= float(window[1])
     with progress("estimating"):

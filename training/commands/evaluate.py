@@ -156,6 +156,7 @@ def _on_logs(
             rounds,
             objectives=weights or [None],
             exploration=default_exploration(settings.exploration, greedy),
+            tenant_guardrails=settings.tenant_guardrails(),
             tenant=tenant,
             look=look,
             seed=seed,

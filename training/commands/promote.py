@@ -298,7 +298,14 @@ def _judge(
             incumbent = family(str(mine.rounds.policy_versions[-1]))
             look = look_of(mine.rounds, policy, weights, exploration)
             number = registry.record_look(incumbent, look)
-        verdict = judge_unseen(mine, policy, weights, exploration, look=number)
+        verdict = judge_unseen(
+            mine,
+            policy,
+            weights,
+            exploration,
+            tenant_guardrails=settings.tenant_guardrails(),
+            look=number,
+        )
     if active is not None:
         verdict = require_incumbent(verdict, str(rounds.policy_versions[-1]), active.version)
     return verdict

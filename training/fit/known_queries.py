@@ -28,7 +28,8 @@ _MOST_PROTOTYPE_ROWS = 20_000
 # Enough for p-values down to 0.0005; a random part of exchangeable rows is exchangeable.
 _MOST_DISTANCES = 2_000
 _MOST_PROTOTYPES, _ROWS_A_PROTOTYPE = 64, 20
-# A cluster of fewer rows isn't kept: it would be a query's own vector, and make outliers known.
+# A cluster of fewer different queries isn't kept: it would be a query's own vector, and make
+# outliers known.
 _MIN_CLUSTER = 5
 _DIRECTIONS = 8
 _EDGES = 16
@@ -58,7 +59,8 @@ def fit_known_queries(features: NDArray[np.float32], seed: int) -> dict[str, NDA
     order = rng.permutation(len(features))[: 2 * _MOST_PROTOTYPE_ROWS]
     seen, calibration = features[order[::2]], features[order[1::2]]
     shift, scale = seen.mean(axis=0, dtype=np.float64), _scale(seen)
-    scaled = (seen - shift) * scale
+    # A query that a tenant repeats mustn't fill a cluster alone and stand in the artifact.
+    scaled = (np.unique(seen, axis=0) - shift) * scale
     tensors: dict[str, NDArray[Any]] = {
         "shift": shift.astype(np.float32),
         "scale": scale.astype(np.float32),

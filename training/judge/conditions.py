@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -10,8 +11,8 @@ from training.amounts import good_direction
 from training.judge.judged_policy import OnRounds, Unseen
 from training.judge.looks import normal_quantile
 from training.judge.ope import Z95, Estimate, Sample, advantage_sample, overlap, paired_advantage
-from training.judge.slices import Slice
-from training.log.rounds import Floats, LoggedRounds
+from training.judge.slices import MIN_SLICE_ROWS, Slice
+from training.log.rounds import Bools, Floats, LoggedRounds
 
 MIN_EFFECTIVE = 1_000
 # Reported draws of every arm that the candidate uses.
@@ -23,6 +24,9 @@ MAX_WEIGHT_Z = 4.0
 USES_ARM = 0.01
 # By metric, how much worse the candidate may be than the incumbent; significantly worse is refused.
 DEFAULT_GUARDRAILS: Mapping[str, float] = {"quality": 0.0}
+# By tenant and metric, the same for its rounds alone.
+TenantGuardrails = Mapping[str, Mapping[str, float]]
+NO_TENANT_GUARDRAILS: TenantGuardrails = MappingProxyType({})
 _NO_USE = "more decisions alone are unlikely to change that"
 
 
@@ -119,24 +123,46 @@ def propensities(sample: Sample) -> Condition:
 
 
 def guardrails(
-    on: OnRounds, weights: Floats, rounds: LoggedRounds, tolerated: Mapping[str, float]
+    on: OnRounds,
+    weights: Floats,
+    rounds: LoggedRounds,
+    tolerated: Mapping[str, float],
+    by_tenant: TenantGuardrails = NO_TENANT_GUARDRAILS,
 ) -> list[Condition]:
-    """That no such metric is significantly worse than the incumbent's by more than is tolerated."""
-    return [
-        _guardrail(metric, tolerance, on, weights, rounds)
+    """That no such metric is significantly worse than the incumbent's by more than is tolerated:
+    over all rounds, and over those of each tenant with guardrails of its own.
+    """
+    everyone = np.ones(len(rounds), dtype=np.bool_)
+    found = [
+        _guardrail(f"guardrail {metric}", metric, tolerance, everyone, on, weights, rounds)
         for metric, tolerance in tolerated.items()
     ]
+    for tenant, own in by_tenant.items():
+        mine = np.asarray(rounds.tenants.astype(str) == tenant)
+        for metric, tolerance in own.items():
+            name = f"guardrail {metric} of tenant {tenant}"
+            found.append(_guardrail(name, metric, tolerance, mine, on, weights, rounds))
+    return found
 
 
 def _guardrail(
-    metric: str, tolerance: float, on: OnRounds, weights: Floats, rounds: LoggedRounds
+    name: str,
+    metric: str,
+    tolerance: float,
+    rows: Bools,
+    on: OnRounds,
+    weights: Floats,
+    rounds: LoggedRounds,
 ) -> Condition:
-    name = f"guardrail {metric}"
     if metric not in on.metrics:
         return Condition(name=name, passed=True, detail="not checked: it was never reported")
     m = rounds.metrics.index(metric)
+    reported = int((rows & ~np.isnan(rounds.values[:, m])).sum())
+    if reported < MIN_SLICE_ROWS and not rows.all():
+        detail = f"not checked: {reported} rounds reported it, {MIN_SLICE_ROWS} are needed"
+        return Condition(name=name, passed=True, detail=detail)
     sign = good_direction(metric, rounds.values[:, m], float(weights[:, m].mean()))
-    change = paired_advantage(on.metrics[metric], on.incumbent)
+    change = paired_advantage(on.metrics[metric].rows(rows), on.incumbent[rows])
     wide = Z95 * (change.standard_error or 0.0)
     passed = sign * change.value + wide >= -tolerance
     return Condition(

@@ -13,7 +13,13 @@ from policies.exploration import Exploration
 from policies.policy import Policy
 from training.errors import EmptyLogError
 from training.judge import conditions
-from training.judge.conditions import DEFAULT_GUARDRAILS, MIN_EFFECTIVE, Condition
+from training.judge.conditions import (
+    DEFAULT_GUARDRAILS,
+    MIN_EFFECTIVE,
+    NO_TENANT_GUARDRAILS,
+    Condition,
+    TenantGuardrails,
+)
 from training.judge.judged_policy import OnRounds, Unseen, put_on_rounds, unseen
 from training.judge.looks import alpha_of_look
 from training.judge.ope import Estimate, dr
@@ -72,6 +78,7 @@ def judge(
     exploration: Exploration | None = None,
     *,
     guardrails: Mapping[str, float] = DEFAULT_GUARDRAILS,
+    tenant_guardrails: TenantGuardrails = NO_TENANT_GUARDRAILS,
     tenant: str | None = None,
     look: int = 1,
     seed: int = 0,
@@ -84,6 +91,7 @@ def judge(
         objective: weights for all rounds; without it each round's own objective counts.
         exploration: what the candidate would serve with; the default exploration without it.
         guardrails: by metric, the tolerated worsening.
+        tenant_guardrails: by tenant and metric, the same over its rounds alone.
         tenant: judge by this tenant's rounds alone.
         look: how many looks at this incumbent this makes, as the registry counts them.
         seed: of the folds.
@@ -99,6 +107,7 @@ def judge(
         objective,
         exploration,
         guardrails=guardrails,
+        tenant_guardrails=tenant_guardrails,
         look=look,
         seed=seed,
     )
@@ -111,6 +120,7 @@ def judge_unseen(
     exploration: Exploration | None = None,
     *,
     guardrails: Mapping[str, float] = DEFAULT_GUARDRAILS,
+    tenant_guardrails: TenantGuardrails = NO_TENANT_GUARDRAILS,
     look: int = 1,
     seed: int = 0,
 ) -> Verdict:
@@ -121,7 +131,15 @@ def judge_unseen(
         on = put_on_rounds(candidate, rounds, weights, exploration or Exploration(), seed=seed)
     except EmptyLogError as error:
         return nothing_unseen(candidate.version, len(rounds), str(error))
-    return judge_on(on, mine, weights, candidate.version, guardrails, look=look)
+    return judge_on(
+        on,
+        mine,
+        weights,
+        candidate.version,
+        guardrails,
+        tenant_guardrails=tenant_guardrails,
+        look=look,
+    )
 
 
 def require_incumbent(verdict: Verdict, logged: str, active: str) -> Verdict:
@@ -158,6 +176,7 @@ def judge_on(
     policy: str,
     guardrails: Mapping[str, float] = DEFAULT_GUARDRAILS,
     *,
+    tenant_guardrails: TenantGuardrails = NO_TENANT_GUARDRAILS,
     look: int = 1,
 ) -> Verdict:
     """Judge a candidate that is already put on rounds that it has never seen."""
@@ -171,7 +190,7 @@ def judge_on(
         conditions.effective_size(on.sample),
         conditions.support(on, rounds),
         conditions.propensities(on.sample),
-        *conditions.guardrails(on, weights, rounds, guardrails),
+        *conditions.guardrails(on, weights, rounds, guardrails, tenant_guardrails),
         conditions.slices(slices),
         conditions.new_queries(mine),
     ]

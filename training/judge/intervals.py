@@ -22,6 +22,8 @@ from training.judge.ope import dr, dr_rounds
 from training.judge.sample import Floats, Sample
 
 REPLICATES = 1_000
+# Relative to the mean, a standard error that is none.
+_ROUNDING = 1e-12
 # More clusters than this are merged at random: a thousand independent sums are enough to draw from.
 _MOST_BLOCKS = 1_000
 # Values given to the sequence at once: few enough to stay in the processor's cache.
@@ -97,7 +99,7 @@ def bootstrap_t(
     if blocks < 2:
         return Interval(lower=-math.inf, upper=math.inf)
     error = math.sqrt(blocks / (blocks - 1) * float(sums @ sums)) / len(values)
-    if error == 0.0:
+    if error <= _ROUNDING * max(abs(mean), 1.0):
         return Interval(lower=mean, upper=mean)
     parts = np.column_stack([sums, sizes, sums**2, sums * sizes, sizes**2])
     drawn = _draw_counts(blocks, replicates, rng) @ parts

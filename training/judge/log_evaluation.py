@@ -7,6 +7,7 @@ import numpy as np
 
 from policies.exploration import GREEDY, Exploration
 from policies.policy import Policy
+from training.judge.conditions import NO_TENANT_GUARDRAILS, TenantGuardrails
 from training.judge.gate import Verdict, judge_on, nothing_unseen
 from training.judge.intervals import intervals
 from training.judge.judged_policy import OnRounds, Unseen, of_tenant, put_on_rounds, unseen
@@ -32,6 +33,7 @@ def evaluate_on_rounds(
     *,
     objectives: Sequence[Mapping[str, float] | None],
     exploration: Exploration,
+    tenant_guardrails: TenantGuardrails = NO_TENANT_GUARDRAILS,
     tenant: str | None = None,
     look: int = 1,
     seed: int = 0,
@@ -45,6 +47,7 @@ def evaluate_on_rounds(
         rounds: the log's.
         objectives: by which to judge it, None for each round's own.
         exploration: what it would serve with.
+        tenant_guardrails: as `training.judge.gate.judge` takes them.
         tenant: by this tenant's rounds alone.
         look: as how many looks at the incumbent the gate would count this; nothing is recorded.
         seed: of the folds and the bootstrap.
@@ -65,7 +68,14 @@ def evaluate_on_rounds(
         verdict = (
             nothing_unseen(policy.version, 0, "the policy was trained on all rounds of this log")
             if in_sample
-            else judge_on(on, mine, weights, policy.version, look=look)
+            else judge_on(
+                on,
+                mine,
+                weights,
+                policy.version,
+                tenant_guardrails=tenant_guardrails,
+                look=look,
+            )
         )
         reports.append(_report(on, mine, weights, objective, verdict, seed))
     return LogReport(

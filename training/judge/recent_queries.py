@@ -126,7 +126,9 @@ def queries_of_rounds(
         except EmptyLogError:
             samples = {}
     columns = [asked.policy.arms.index(arm) for arm in rounds.arms]
-    liked, costs = asked.expected(asked.policy.expected(rounds.features), columns)
+    liked, costs = asked.expected(
+        asked.policy.expected(rounds.features, rounds.tenants.tolist()), columns
+    )
     prices, basis = costs, "what the policy expects: the log has too few measured values"
     if asked.metric == RETRIEVAL_RATE:
         basis = "the arms' routes"

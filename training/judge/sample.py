@@ -96,7 +96,8 @@ class Sample:
         return np.asarray((sums + PSEUDO_DRAWS * pooled) / (counts + PSEUDO_DRAWS))
 
     def factors(self, arm: int) -> Floats:
-        """(n,) the weight that each round would have had, had it drawn this arm.
+        """(n,) the weight that each round would have had, had it drawn this arm; 0 where it never
+        could have.
 
         Raises:
             ValueError: the other arms' propensities aren't known.
@@ -104,4 +105,6 @@ class Sample:
         if self.logging is None:
             raise ValueError("needs every arm's propensity: give the sample its logging")
         wanted, drawn = self.action_dist[:, arm], self.logging[:, arm]
-        return np.divide(wanted, drawn, out=np.zeros(len(self)), where=wanted != 0.0)
+        return np.divide(
+            wanted, drawn, out=np.zeros(len(self)), where=(wanted != 0.0) & (drawn > 0.0)
+        )
