@@ -38,8 +38,8 @@ from training.tables.warm_start import WarmStart, warm_start_of
 Floats = NDArray[np.float64]
 
 TRAININGS = (50, 100, 150, 200, 300, 400, 600, 800, 1100, 1500, 2000, 2500)
-# VW's options and features, for each of its explorers the best of a grid on another table, the train
-# rows of flan_t5_xxl: learning rates .03, .1, .5 and 2; words, this project's features, or both.
+# VW's options and features, for each of its explorers the best of a grid on another table, the
+# train rows of flan_t5_xxl: learning rates .03, .1, .5, 2; words, this project's features, or both.
 VW = {
     "vw squarecb": ("--squarecb -l 0.1", "both"),
     "vw bag 5": ("--bag 5 -l 0.1", "both"),

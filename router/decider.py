@@ -249,9 +249,8 @@ def _beliefs(
     """Of utilities, (n, A): each request has its own objective. None where nobody asks."""
     if serving.exploration.kind != "thompson" or (known := serving.beliefs(features)) is None:
         return None
-    metrics = serving.policy.metrics
-    rows = [
-        utility_beliefs(Beliefs(*row), metrics, case.objective.weights)
-        for *row, case in zip(*known, cases, strict=True)
+    weights = [
+        [case.objective.weights.get(metric, 0.0) for metric in serving.policy.metrics]
+        for case in cases
     ]
-    return Beliefs(*(np.array(part) for part in zip(*filter(None, rows), strict=True)))
+    return utility_beliefs(known, np.array(weights))

@@ -14,6 +14,7 @@ import numpy as np
 from policies.arms import did_you_mean
 from policies.errors import ObjectiveError
 from policies.policy import Policy
+from policies.posterior import Beliefs, utility_beliefs
 from training.judge.ope import Sample
 from training.log.rounds import Bools, Floats, LoggedRounds
 
@@ -130,3 +131,15 @@ def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> F
     ours = [rounds.metrics.index(metric) for metric in shared]
     aligned = expected[:, columns][:, :, learned]
     return np.asarray(np.einsum("nam,nm->na", aligned, weights[:, ours]))
+
+
+def policy_beliefs(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Beliefs | None:
+    """Beliefs (n, A) of the same utilities, for Thompson sampling; None where it has none."""
+    if (beliefs := policy.beliefs(rounds.features)) is None:
+        return None
+    columns = [policy.arms.index(arm) for arm in rounds.arms]
+    aligned = np.zeros((len(rounds), len(policy.metrics)))
+    for m, metric in enumerate(policy.metrics):
+        if metric in rounds.metrics:
+            aligned[:, m] = weights[:, rounds.metrics.index(metric)]
+    return utility_beliefs(Beliefs(*(part[:, columns] for part in beliefs)), aligned)

@@ -18,7 +18,7 @@ from training.fit.pseudo_outcomes import choose_alphas, draws_of, out_of_fold
 from training.fit.threads import one_thread
 from training.judge.ope import Sample
 from training.log.rounds import Floats, LoggedRounds
-from training.utility import judge_rounds, policy_utilities, sample_of
+from training.utility import judge_rounds, policy_beliefs, policy_utilities, sample_of
 
 _FOLDS = 5
 # Intervals count near-duplicate queries as one, and say nothing from a handful.
@@ -85,7 +85,8 @@ def put_on_rounds(
     folds = grouped_folds(rounds.groups, _FOLDS, seed)
     predictions = out_of_fold(draws, folds, choose_alphas(draws, folds))
     utilities = policy_utilities(policy, rounds, weights)
-    probabilities = arm_probabilities(utilities, rounds.eligible, exploration)
+    beliefs = policy_beliefs(policy, rounds, weights)
+    probabilities = arm_probabilities(utilities, rounds.eligible, exploration, beliefs)
     samples = {}
     for m in np.flatnonzero(rounds.observed):
         only = np.zeros_like(weights)
