@@ -66,8 +66,12 @@ class Policy(Protocol):
 
 def utilities(expected: Floats, metrics: Sequence[str], weights: Mapping[str, float]) -> Floats:
     """(n, A) Σ weight · expected metric, from (n, A, M); a metric nobody expects counts as 0."""
-    vector = np.array([weights.get(metric, 0.0) for metric in metrics], dtype=np.float64)
-    return np.asarray(expected @ vector)
+    return np.asarray(expected @ weight_vector(metrics, weights))
+
+
+def weight_vector(metrics: Sequence[str], weights: Mapping[str, float]) -> Floats:
+    """(M,) an objective's weights in the order of the metrics; 0 where it names none."""
+    return np.array([weights.get(metric, 0.0) for metric in metrics], dtype=np.float64)
 
 
 def arm_columns(policy: Policy, arms: Sequence[str], feature_version: str) -> NDArray[np.intp]:

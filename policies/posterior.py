@@ -12,7 +12,6 @@ and an isotropic remainder ρ, the mean of 1/(λⱼ + α) over the others:
     ρ|z|² − Σᵢ (ρ − 1/(λᵢ + α)) (vᵢ·z)².
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,17 +32,16 @@ class Beliefs(NamedTuple):
     variances: Floats
 
 
-def utility_beliefs(
-    beliefs: Beliefs | None, metrics: Sequence[str], weights: Mapping[str, float]
-) -> Beliefs | None:
+def utility_beliefs(beliefs: Beliefs | None, weights: Floats) -> Beliefs | None:
     """Beliefs (n, A) of utilities from those of metrics (n, A, M); None of None.
 
-    The variance is Σ weight² · variance: given the arm, metrics' errors are taken as independent.
+    `weights` is (n, M), or (M,) for all rows. The variance is Σ weight² · variance: given the arm,
+    metrics' errors are taken as independent.
     """
     if beliefs is None:
         return None
-    vector = np.array([weights.get(metric, 0.0) for metric in metrics], dtype=np.float64)
-    return Beliefs(beliefs.means @ vector, beliefs.variances @ vector**2)
+    column = np.atleast_2d(weights)[:, :, None]
+    return Beliefs((beliefs.means @ column)[:, :, 0], (beliefs.variances @ column**2)[:, :, 0])
 
 
 class PosteriorTensors(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 from policies.arms import did_you_mean
 from policies.errors import ObjectiveError
 from policies.policy import Policy
-from policies.posterior import Beliefs
+from policies.posterior import Beliefs, utility_beliefs
 from training.judge.sample import Sample
 from training.log.rounds import Bools, Floats, LoggedRounds
 from training.reporting.probabilities import reporting_probabilities
@@ -120,17 +120,12 @@ def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> F
 
 
 def policy_beliefs(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Beliefs | None:
-    """What the policy's Thompson sampling believes of utilities, (n, A), aligned as
-    `policy_utilities` are; None where it believes nothing.
-    """
-    known = policy.beliefs(rounds.features, rounds.tenants.tolist())
-    if known is None:
+    """Beliefs (n, A) of the same utilities, for Thompson sampling; None where it has none."""
+    if (beliefs := policy.beliefs(rounds.features, rounds.tenants.tolist())) is None:
         return None
     columns = [policy.arms.index(arm) for arm in rounds.arms]
-    shared = [metric for metric in rounds.metrics if metric in policy.metrics]
-    learned = [policy.metrics.index(metric) for metric in shared]
-    ours = weights[:, [rounds.metrics.index(metric) for metric in shared]]
-    means, variances = (part[:, columns][:, :, learned] for part in known)
-    return Beliefs(
-        np.einsum("nam,nm->na", means, ours), np.einsum("nam,nm->na", variances, ours**2)
-    )
+    aligned = np.zeros((len(rounds), len(policy.metrics)))
+    for m, metric in enumerate(policy.metrics):
+        if metric in rounds.metrics:
+            aligned[:, m] = weights[:, rounds.metrics.index(metric)]
+    return utility_beliefs(Beliefs(*(part[:, columns] for part in beliefs)), aligned)

@@ -13,13 +13,14 @@ from policies.exploration import (
     arm_probabilities,
     until_first_promotion,
 )
+from policies.posterior import Beliefs
 
 ALL = np.array([[True, True, True]])
 GAPS = np.array([[0.5, 0.4, 0.1]])
 
 explorations = st.builds(
     Exploration,
-    kind=st.sampled_from(["squarecb", "epsilon", "uniform", "greedy"]),
+    kind=st.sampled_from(["squarecb", "thompson", "epsilon", "uniform", "greedy"]),
     floor=st.floats(0, 1),
     gamma=st.floats(1e-3, 1e6),
     epsilon=st.floats(0, 1),
@@ -40,7 +41,8 @@ def test_whatever_the_settings_rows_are_distributions_with_masks_and_floors_kept
     case: tuple[np.ndarray, np.ndarray], exploration: Exploration
 ) -> None:
     utilities, eligible = case
-    probabilities = arm_probabilities(utilities, eligible, exploration)
+    beliefs = Beliefs(utilities[:, ::-1], np.abs(utilities))
+    probabilities = arm_probabilities(utilities, eligible, exploration, beliefs)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-9)
     assert (probabilities[~eligible] == 0.0).all()
     assert (probabilities >= 0.0).all()
@@ -59,8 +61,8 @@ def test_what_masked_arms_are_worth_changes_nothing(
     utilities, eligible = case
     changed = np.where(eligible, utilities, np.nan)
     np.testing.assert_array_equal(
-        arm_probabilities(utilities, eligible, exploration),
-        arm_probabilities(changed, eligible, exploration),
+        arm_probabilities(utilities, eligible, exploration, Beliefs(utilities, np.abs(utilities))),
+        arm_probabilities(changed, eligible, exploration, Beliefs(changed, np.abs(changed))),
     )
 
 
@@ -81,6 +83,36 @@ def test_epsilon_greedy_splits_its_greedy_share_between_equals() -> None:
     exploration = Exploration(kind="epsilon", epsilon=0.3, floor=0.0)
     [probabilities] = arm_probabilities(np.array([[0.7, 0.2, 0.7]]), ALL, exploration)
     np.testing.assert_allclose(probabilities, [0.45, 0.1, 0.45])
+
+
+def test_thompson_draws_each_arm_as_likely_as_it_is_best() -> None:
+    """Of two arms exactly Φ(gap / √(s₁² + s₂²)), here Φ(.1 / .1), the deviations scaled."""
+    exploration = Exploration(kind="thompson", floor=0.0, posterior_scale=0.5)
+    beliefs = Beliefs(np.array([[0.5, 0.4, 9.0]]), np.array([[0.02, 0.02, 9.0]]))
+    two = np.array([[True, True, False]])
+    [probabilities] = arm_probabilities(GAPS, two, exploration, beliefs)
+    np.testing.assert_allclose(probabilities, [0.8413, 0.1587, 0.0], atol=1e-3)
+
+
+def test_thompson_keeps_the_floor_of_an_arm_that_is_surely_worse() -> None:
+    exploration = Exploration(kind="thompson", floor=0.05)
+    beliefs = Beliefs(GAPS, np.full((1, 3), 1e-12))
+    [probabilities] = arm_probabilities(GAPS, ALL, exploration, beliefs)
+    np.testing.assert_allclose(probabilities, [0.9, 0.05, 0.05])
+
+
+def test_thompson_without_beliefs_is_epsilon_greedy() -> None:
+    thompson, epsilon = Exploration(kind="thompson"), Exploration(kind="epsilon")
+    np.testing.assert_array_equal(
+        arm_probabilities(GAPS, ALL, thompson), arm_probabilities(GAPS, ALL, epsilon)
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_beliefs_that_are_no_numbers_are_an_error(value: float) -> None:
+    beliefs = Beliefs(GAPS, np.array([[0.1, value, 0.1]]))
+    with pytest.raises(ExpectationError):
+        arm_probabilities(GAPS, ALL, Exploration(kind="thompson"), beliefs)
 
 
 def test_greedy_takes_the_best_and_the_first_of_equals() -> None:
@@ -105,7 +137,19 @@ def test_no_eligible_arm_is_an_error() -> None:
         arm_probabilities(GAPS, ~ALL, Exploration())
 
 
-@pytest.mark.parametrize("wrong", [{"floor": -0.1}, {"epsilon": 1.1}, {"gamma": 0.0}])
+@pytest.mark.parametrize("kind", ["squarecb", "thompson", "epsilon"])
+def test_until_the_first_promotion_every_kind_draws_uniformly_as_often_as_initial_says(
+    kind: str,
+) -> None:
+    cold = until_first_promotion(Exploration(kind=kind, initial=0.3))  # type: ignore[arg-type]
+    beliefs = Beliefs(GAPS, np.full((1, 3), 0.1))
+    [probabilities] = arm_probabilities(GAPS, ALL, cold, beliefs)
+    np.testing.assert_allclose(probabilities, [0.8, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"floor": -0.1}, {"epsilon": 1.1}, {"gamma": 0.0}, {"posterior_scale": 0.0}]
+)
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Exploration(**wrong)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,14 +15,15 @@ from policies.errors import PolicyFitError
 from policies.exploration import Exploration, arm_probabilities
 from policies.linear_policy import IDENTITY, LOGISTIC, LinearPolicy
 from policies.loading import load_policy
-from policies.policy import Policy, arm_columns, utilities
+from policies.policy import Policy, arm_columns, utilities, weight_vector
+from policies.posterior import Beliefs, Posterior, PosteriorTensors, utility_beliefs
 from policies.question import QUESTION_FEATURES
 from policies.reward_model import HiddenLayer, Landmarks, RewardModel, Scaling
 from policies.rule_policy import RulePolicy
 from policies.tenant_offsets import TenantOffsets, with_offsets
 
 DIMENSION = 32 + len(QUESTION_FEATURES)
-KINDS = ("squarecb", "epsilon", "uniform", "greedy")
+KINDS = ("squarecb", "thompson", "epsilon", "uniform", "greedy")
 WEIGHTS = {"quality": 1.0, "cost_usd": -20.0, "latency_s": -0.02}
 
 
@@ -40,6 +42,28 @@ def linear() -> Policy:
         rng.normal(size=(3, 3, DIMENSION)).astype(np.float32),
         rng.normal(size=(3, 3)),
         np.array([LOGISTIC, IDENTITY, IDENTITY], dtype=np.int8),
+    )
+
+
+def sure_of_itself() -> Policy:
+    """A linear policy that carries a posterior."""
+    rng = np.random.default_rng(8)
+    plain = linear().artifact()
+    parts = PosteriorTensors(
+        coefficients=plain.tensors["coefficients"],
+        intercepts=plain.tensors["intercepts"],
+        scale=np.ones(DIMENSION, dtype=np.float32),
+        centres=rng.normal(size=(3, DIMENSION)).astype(np.float32),
+        directions=np.eye(4, DIMENSION, dtype=np.float32)[None].repeat(3, axis=0),
+        gains=np.full((3, 3, 4), 0.01),
+        remainder=np.full((3, 3), 0.02),
+        rows=np.full((3, 3), 100.0),
+        noise=np.full((3, 3), 0.2),
+    )
+    return LinearPolicy(
+        msgspec.structs.replace(plain.manifest, version=""),
+        *(plain.tensors[name] for name in ("coefficients", "intercepts", "links")),
+        posterior=Posterior(parts),
     )
 
 
@@ -92,6 +116,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "rules": lambda: RulePolicy(DEFAULT_ARMS),
     "linear": linear,
     "context-free": context_free,
+    "with a posterior": sure_of_itself,
 }
 
 
@@ -110,6 +135,33 @@ def eligible() -> NDArray[np.bool_]:
     mask = np.random.default_rng(5).random((200, 3)) < 0.6
     mask[~mask.any(axis=1), 1] = True
     return mask
+
+
+def believed(policy: Policy, features: NDArray[np.float32]) -> Beliefs | None:
+    return utility_beliefs(policy.beliefs(features), weight_vector(policy.metrics, WEIGHTS))
+
+
+def test_beliefs_are_finite_and_one_per_arm_and_metric_or_none_at_all(
+    policy: Policy, features: NDArray[np.float32]
+) -> None:
+    if (beliefs := policy.beliefs(features)) is None:
+        return
+    for part in beliefs:
+        assert part.shape == (200, len(policy.arms), len(policy.metrics))
+        assert np.isfinite(part).all()
+    assert (beliefs.variances > 0.0).all()
+
+
+def test_what_thompson_sampling_logs_is_a_function_of_what_was_asked_alone(
+    policy: Policy, features: NDArray[np.float32], eligible: NDArray[np.bool_]
+) -> None:
+    value = utilities(policy.expected(features), policy.metrics, WEIGHTS)
+    exploration = Exploration(kind="thompson")
+    again = load_policy(unpack_artifact(pack_artifact(policy.artifact()), source="test"))
+    np.testing.assert_array_equal(
+        arm_probabilities(value, eligible, exploration, believed(policy, features)),
+        arm_probabilities(value, eligible, exploration, believed(again, features)),
+    )
 
 
 def test_expectations_are_finite_and_one_per_arm_and_metric(
@@ -135,7 +187,8 @@ def test_probabilities_sum_to_one_and_masked_arms_have_none(
     policy: Policy, features: NDArray[np.float32], eligible: NDArray[np.bool_], kind: str
 ) -> None:
     value = utilities(policy.expected(features), policy.metrics, WEIGHTS)
-    probabilities = arm_probabilities(value, eligible, Exploration(kind=kind))  # type: ignore[arg-type]
+    beliefs = believed(policy, features)
+    probabilities = arm_probabilities(value, eligible, Exploration(kind=kind), beliefs)  # type: ignore[arg-type]
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
     assert (probabilities[~eligible] == 0.0).all()
     assert (probabilities >= 0.0).all()

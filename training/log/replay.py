@@ -16,7 +16,8 @@ from policies.errors import PolicyFitError
 from policies.events import DecisionMade, FeedbackGiven
 from policies.exploration import GREEDY, Exploration, arm_probabilities
 from policies.features import pack_features
-from policies.policy import Policy, utilities
+from policies.policy import Policy, utilities, weight_vector
+from policies.posterior import Beliefs, utility_beliefs
 from policies.query import query_hash
 from training.tables.outcomes import Floats, OutcomeTable
 from training.tables.query_features import QueryFeatures
@@ -76,8 +77,14 @@ def policy_logger(
         )
     columns = [policy.arms.index(arm) for arm in table.arms]
     expected = policy.expected(features.matrix, tenants)[:, columns]
+    beliefs = utility_beliefs(
+        policy.beliefs(features.matrix, tenants), weight_vector(policy.metrics, weights)
+    )
     probabilities = arm_probabilities(
-        utilities(expected, policy.metrics, weights), known_arms(table), exploration
+        utilities(expected, policy.metrics, weights),
+        known_arms(table),
+        exploration,
+        beliefs and Beliefs(*(part[:, columns] for part in beliefs)),
     )
     by_metric = {metric: expected[:, :, m] for m, metric in enumerate(policy.metrics)}
     return Logger(policy.name, policy.version, probabilities, by_metric)

@@ -129,7 +129,7 @@ def _serve(
             utilities(expected, policy.metrics, weights),
             eligible,
             exploration,
-            utility_beliefs(policy.beliefs(features), policy.metrics, weights),
+            utility_beliefs(policy.beliefs(features), log.weights[block]),
         )
     drawn = np.array(
         [choose(row, f"{seed}:{t}") for t, row in zip(rows, probabilities, strict=True)]
