@@ -18,6 +18,7 @@ from training.log.log_files import (
     read_log,
     write_part,
 )
+from training.remarks import remarks
 
 SOURCE = Path("logs")
 
@@ -181,3 +182,36 @@ def test_a_drawn_arm_that_was_not_eligible_is_refused(tmp_path: Path) -> None:
     wrong = msgspec.structs.replace(decision(1), eligible=["retrieve", "stranger"])
     with pytest.raises(InputError, match="lacks the drawn arm"):
         join_rounds(log_of(tmp_path, [wrong]), source=SOURCE)
+
+
+def test_a_metric_too_rare_to_learn_from_is_feedback_all_the_same(tmp_path: Path) -> None:
+    decisions = [decision(number, at=NOON + number) for number in range(33)]
+    rounds = join_rounds(log_of(tmp_path, decisions, [feedback(1)]), source=SOURCE)
+    assert rounds.counts.with_feedback == 1
+    assert rounds.counts.rare_metrics == ["quality"]
+    lines = list(remarks(rounds))
+    assert lines[0].startswith("note: 32 of 33 decisions have no feedback yet")
+    assert any("too few decisions to learn from" in line for line in lines)
+
+
+def test_decisions_whose_feedback_may_be_on_its_way_are_left_for_a_later_log(
+    tmp_path: Path,
+) -> None:
+    """One decision a second; every other is reported, a hundred seconds later."""
+    decisions = [decision(number, at=NOON + number) for number in range(1_000)]
+    reported = [feedback(n, at=NOON + n + 100.0) for n in range(0, 900, 2)]
+    rounds = join_rounds(log_of(tmp_path, decisions, reported), source=SOURCE)
+    assert rounds.counts.pending == 100
+    assert rounds.at.max() == NOON + 899.0
+    assert (~np.isnan(rounds.values)).mean() == pytest.approx(0.5, abs=0.01)
+    assert any("100 of 1,000 decisions are so young" in line for line in remarks(rounds))
+
+
+def test_retries_and_duplicates_join_once(tmp_path: Path) -> None:
+    log = log_of(tmp_path, [decision(1)], [feedback(1)])
+    write_part(feedback_table([feedback(1), feedback(1)]), tmp_path, "feedback", "retry")
+    write_part(decisions_table([decision(1)]), tmp_path, "decisions", "retry")
+    again = join_rounds(read_log(tmp_path), source=SOURCE)
+    assert len(again) == len(join_rounds(log, source=SOURCE)) == 1
+    assert again.counts.feedback_values == 1
+    assert again.counts.duplicate_rows == 3
