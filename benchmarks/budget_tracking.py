@@ -39,7 +39,7 @@ from policies.retrieval_rate import RETRIEVAL_RATE, with_retrieval_rate
 from policies.settings import ArmSettings
 from policies.spend_curve import Queries, spend_curve
 from router.api.schemas import RouteRequest
-from router.decider import Decider
+from router.deciding.decider import Decider
 from router.serving_policy import fit_to_service
 from router.settings import Settings
 from training.fit.trained_policy import train_on_outcomes

@@ -23,7 +23,7 @@ from policies.features import Featurizer
 from policies.question import question_features
 from policies.rule_policy import RulePolicy
 from router.api.schemas import RouteRequest
-from router.decider import Decider
+from router.deciding.decider import Decider
 from router.serving_policy import fit_to_service
 from router.settings import Settings
 

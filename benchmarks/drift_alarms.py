@@ -24,15 +24,15 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 from policies.exploration import Exploration, arm_probabilities
-from policies.feature_drift import FeatureDrift
 from policies.novelty import KnownQueries
 from policies.policy import utilities
+from policies.sequential.feature_drift import FeatureDrift
 from training.fit.folds import group_numbers
 from training.fit.known_queries import fit_known_queries
 from training.fit.trained_policy import train_on_outcomes
-from training.judge.drift import expectation_drift, propensity_drift
-from training.judge.feature_shift import feature_shift
 from training.log.rounds import LoggedRounds, RoundCounts
+from training.report.drift import expectation_drift, propensity_drift
+from training.report.feature_shift import feature_shift
 from training.tables.outcomes import OutcomeTable, read_outcomes
 from training.tables.query_features import query_features
 from training.tables.warm_start import warm_start_of

@@ -34,12 +34,12 @@ from policies.features import Featurizer
 from policies.linear_policy import LinearPolicy
 from policies.rollout import Rollout
 from router.api.schemas import RouteRequest
-from router.decider import Decider
+from router.deciding.decider import Decider
 from router.log.event_reader import Entry, StreamName
 from router.log.memory_reader import MemoryEventReader
 from router.log.memory_store import MemoryEventStore
-from router.rollout_evidence import EvidenceBook
-from router.rollout_reading import RolloutReading
+from router.rollout.evidence import EvidenceBook
+from router.rollout.reading import RolloutReading
 from router.serving_policy import ServingPolicy, fit_to_service
 from router.settings import RolloutSettings, Settings
 from tests.rollout_world import CANDIDATE, World

@@ -30,7 +30,7 @@ from router.api.policies import PolicyController
 from router.api.route import RouteController
 from router.api.strict_request import StrictRequest
 from router.auth import Keys, caller_of
-from router.decider import Decider
+from router.deciding.decider import Decider
 from router.drift_monitor import DriftMonitor
 from router.log.event_log import EventLog
 from router.log.event_reader import EventReader
@@ -44,7 +44,7 @@ from router.policy_watcher import PolicyWatcher
 from router.problems import EXCEPTION_HANDLERS
 from router.retrieval.open_retrievers import open_retrievers
 from router.retrieval.retriever import Retriever
-from router.rollout_watch import RolloutWatch
+from router.rollout.watch import RolloutWatch
 from router.services import Services
 from router.settings import Settings
 

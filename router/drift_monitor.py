@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from policies.events import DecisionMade
-from policies.feature_drift import FeatureDrift
 from policies.features import unpack_features
-from policies.propensity_test import PropensityTest
-from policies.sequential_test import SequentialTest
+from policies.sequential.feature_drift import FeatureDrift
+from policies.sequential.propensity_test import PropensityTest
+from policies.sequential.sequential_test import SequentialTest
 from router.serving_policy import ActivePolicy
 
 QUEUE = 250

@@ -13,7 +13,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
 from policies.rollout import Rollout, WatchedMetric, WatchReport
-from router.budget_tracker import BudgetState
+from router.deciding.budget_tracker import BudgetState
 from router.drift_monitor import DriftState
 from router.log.event_log import LogCounters
 

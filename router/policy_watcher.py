@@ -19,7 +19,7 @@ from policies.registries import Activation, PolicyRegistry, ReplicaStatus
 from policies.registries.memory import already_active
 from policies.rollout import EndedRollout, Rollout, WatchReport, stage_of
 from policies.rule_policy import RulePolicy
-from router.decider import Decider
+from router.deciding.decider import Decider
 from router.log.errors import StoreUnavailableError
 from router.metrics import Metrics
 from router.policy_cache import PolicyCache

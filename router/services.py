@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from router.answers.answerer import Answerer
-from router.decider import Decider
+from router.deciding.decider import Decider
 from router.drift_monitor import DriftMonitor
 from router.log.event_log import EventLog
 from router.metrics import Metrics
 from router.policy_watcher import PolicyWatcher
-from router.rollout_watch import RolloutWatch
+from router.rollout.watch import RolloutWatch
 from router.serving_policy import ActivePolicy
 from router.settings import Settings
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from policies.events import DecisionMade
 from policies.exploration import Exploration, arm_probabilities
-from router.candidate_draws import mixture
+from router.deciding.candidate_draws import mixture
 
 ARMS = ["finetuned", "retrieve", "hybrid"]
 CANDIDATE = "fedcba9876543210"

@@ -8,8 +8,8 @@ import msgspec
 from policies.events import AnswerFinished
 from router.answers.breakers import Breaker
 from router.api.schemas import Citations, Source, Usage
-from router.conversation import ChatMessage
-from router.decider import Decision
+from router.deciding.conversation import ChatMessage
+from router.deciding.decider import Decision
 from router.models.model_server import Chunk
 
 

@@ -10,7 +10,7 @@ from router.answers.citations import CitationFilter
 from router.answers.finding import Finder
 from router.answers.prompts import Prompts
 from router.answers.sources import Sources
-from router.conversation import ChatMessage, last_user_text, with_persona, with_question
+from router.deciding.conversation import ChatMessage, last_user_text, with_persona, with_question
 from router.models.model_server import Chunk
 
 

@@ -10,7 +10,7 @@ from router.answers.budget import Deadline, Spending
 from router.answers.errors import NothingFoundError
 from router.answers.prompts import Prompts
 from router.answers.sources import Sources
-from router.conversation import ChatMessage, last_user_text, routed_query
+from router.deciding.conversation import ChatMessage, last_user_text, routed_query
 from router.models.completion import CompletionBuilder
 from router.retrieval.errors import RetrievalError
 from router.retrieval.retriever import Passage, Search

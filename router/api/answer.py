@@ -16,7 +16,7 @@ from router.api.deciding import decide
 from router.api.problem_responses import problems
 from router.api.schemas import AnswerRequest, AnswerResponse, RouteRequest
 from router.auth import Caller, caller_guard
-from router.decider import Decision
+from router.deciding.decider import Decision
 from router.models.completion import CompletionBuilder
 from router.services import Services
 

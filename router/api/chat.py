@@ -29,8 +29,8 @@ from router.api.schemas import (
     StreamOptions,
 )
 from router.auth import Caller, caller_guard
-from router.conversation import routed_query
-from router.decider import Decision
+from router.deciding.conversation import routed_query
+from router.deciding.decider import Decision
 from router.errors import BadRequestError, UnknownModelError
 from router.models.model_server import Chunk
 from router.problems import field_of, openai_error

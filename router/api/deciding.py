@@ -7,7 +7,7 @@ from functools import partial
 
 from router.answers.errors import NoAnswerError
 from router.api.schemas import RouteRequest
-from router.decider import Decision
+from router.deciding.decider import Decision
 from router.services import Services
 
 # Beyond this many characters, encoding would hold the event loop for more than about a millisecond.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from policies.exploration import Exploration, Floats
     from policies.policy import Policy
     from policies.settings import PolicySettings
-    from training.judge.calibration import Calibration
-    from training.judge.recent_queries import Asked, RecentQueries
+    from training.budgets.calibration import Calibration
+    from training.budgets.recent_queries import Asked, RecentQueries
 
 
 @click.command()
@@ -103,8 +103,8 @@ def command(
     from policies.exploration import GREEDY
     from policies.loading import load_policy
     from policies.settings import read_policy_settings
+    from training.budgets.calibration import calibrate, refusal
     from training.errors import FailedOutcome
-    from training.judge.calibration import calibrate, refusal
 
     settings = read_policy_settings(config)
     limit = parse_limit(budget)
@@ -146,7 +146,7 @@ def _asked(
 ) -> "Asked":
     """The question, with the arms that retrieve where it is about them."""
     from policies.retrieval_rate import RETRIEVAL_RATE, retrieving_arms
-    from training.judge.recent_queries import Asked
+    from training.budgets.recent_queries import Asked
 
     if metric != RETRIEVAL_RATE and RETRIEVAL_RATE not in base:
         return Asked(policy, base, metric, [])
@@ -168,7 +168,7 @@ def _of_table(
 ) -> tuple["Asked", "RecentQueries", bool]:
     """Also whether the policy was trained on rows of the table."""
     from policies.policy import arm_columns
-    from training.judge.recent_queries import queries_of_outcomes
+    from training.budgets.recent_queries import queries_of_outcomes
     from training.progress import progress
     from training.tables.outcomes import read_outcomes
     from training.tables.query_features import query_features
@@ -201,8 +201,8 @@ def _of_log(
     import numpy as np
 
     from policies.policy import arm_columns
+    from training.budgets.recent_queries import queries_of_rounds
     from training.errors import EmptyLogError
-    from training.judge.recent_queries import queries_of_rounds
     from training.log.join import join_rounds
     from training.log.log_files import read_log
     from training.progress import progress
@@ -237,7 +237,7 @@ def _show(
 ) -> None:
     import msgspec
 
-    from training.budget_toml import budget_tables, objective_table
+    from training.budgets.budget_toml import budget_tables, objective_table
 
     known = objective if objective in settings.all_objectives() else None
     fixed = objective_table(name, found.objective)
@@ -248,7 +248,7 @@ def _show(
         return
     from rich.console import Console
 
-    from training.judge.calibration import calibration_tables
+    from training.budgets.calibration import calibration_tables
 
     Console().print(calibration_tables(found))
     if found.met:

@@ -16,7 +16,7 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
-    from training.judge.owner_report import OwnerReport
+    from training.report.owner_report import OwnerReport
 
 
 @click.command()
@@ -75,7 +75,7 @@ def command(
     report = _report(logs, candidate, settings, weights, false_alarms, seed)
     if html is not None:
         from training.atomic_file import lines_to
-        from training.judge.report_page import report_page
+        from training.report.page import report_page
 
         with lines_to(html) as write:
             write(report_page(report).encode())
@@ -97,11 +97,11 @@ def _report(
     false_alarms: float,
     seed: int,
 ) -> "OwnerReport":
-    from training.judge.owner_report import owner_report
     from training.log.join import join_rounds
     from training.log.log_files import read_log
     from training.progress import note, progress
     from training.remarks import remarks
+    from training.report.owner_report import owner_report
 
     with progress("reading the log"):
         log = read_log(logs)

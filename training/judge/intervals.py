@@ -5,9 +5,10 @@
   clusters, so repeated queries count once.
 - `empirical_bernstein` holds at every sample size, given the range of the values, and is tightest
   at this one; `anytime` is about as tight at every time, so a log may be looked at again and again
-  (both `policies.confidence_sequence`). Their reward model is each arm's mean so far, since it must
-  not know the future (Waudby-Smith et al. 2022, "Anytime-valid off-policy inference for contextual
-  bandits"). Queries may repeat, as long as each is a fresh draw from the same traffic.
+  (both `policies.sequential.confidence_sequence`). Their reward model is each arm's mean so far,
+  since it must not know the future (Waudby-Smith et al. 2022, "Anytime-valid off-policy inference
+  for contextual bandits"). Queries may repeat, as long as each is a fresh draw from the same
+  traffic.
 """
 
 import math
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.confidence_sequence import ConfidenceSequence
+from policies.sequential.confidence_sequence import ConfidenceSequence
 from training.judge.ope import dr, dr_rounds
 from training.judge.sample import Floats, Sample
 
@@ -147,7 +148,8 @@ def bounded(
         sample: the rounds in order of time, with predictions that don't know the future.
         reach: the range of their DR values.
         alpha: the chance of missing the value.
-        horizon: see `policies.confidence_sequence`; without it the bounds are for any time.
+        horizon: see `policies.sequential.confidence_sequence`; without it the bounds are for any
+            time.
     """
     low, high = reach
     if not low < high:

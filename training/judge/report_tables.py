@@ -4,8 +4,8 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from training.judge.owner_report import OwnerReport
-from training.judge.report_sections import Section, sections, summary
+from training.report.owner_report import OwnerReport
+from training.report.sections import Section, sections, summary
 
 
 def report_tables(report: OwnerReport) -> Group:

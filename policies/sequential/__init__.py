@@ -1,0 +1,1 @@
+"""Tests and bounds that may be looked at after every observation."""

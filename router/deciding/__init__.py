@@ -1,0 +1,1 @@
+"""From requests to decisions: cases, outlooks, the draw, the record, and the budgets."""

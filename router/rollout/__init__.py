@@ -1,0 +1,1 @@
+"""The watch over a candidate in shadow or canary."""

@@ -1,0 +1,1 @@
+"""Finding the cost weight that keeps a budget."""
