@@ -5,8 +5,8 @@ expectations  reported metric − what the serving policy expected of the drawn 
 queries       the log's queries against a policy's training rows, where its artifact holds them
 
 All are e-processes (`policies.sequential.sequential_test`): a rate holds over all of a stream,
-however often it is looked at; where a test runs one stream each for several tenants or arms, each gets an equal
-part of the rate (Bonferroni).
+however often it is looked at; where a test runs one stream each for several tenants or arms, each
+gets an equal part of the rate (Bonferroni).
 """
 
 import math

@@ -137,10 +137,10 @@ async def test_a_candidate_that_fails_costs_nobody_a_decision(
     await roll_out(serving, policies[1].version, 0.5)
     whole = ServingPolicy.expected
 
-    def failing(self: ServingPolicy, features: Any) -> Any:
+    def failing(self: ServingPolicy, features: Any, tenants: Any) -> Any:
         if self.policy.version == policies[1].version:
             raise FloatingPointError("a defect")
-        return whole(self, features)
+        return whole(self, features, tenants)
 
     monkeypatch.setattr(ServingPolicy, "expected", failing)
     body, event = await decided(serving)
