@@ -65,7 +65,8 @@ def fit_to_service(
 
     Raises:
         PolicyFitError: it doesn't know an arm, or reads other features.
-        ArtifactError: its tensors don't take this service's features, or expect the absurd.
+        ArtifactError: its tensors don't take this service's features, or expect or believe the
+            absurd.
     """
     columns = arm_columns(policy, arm_names(arms), feature_version)
     trial = policy.expected(np.zeros((1, feature_dimension), dtype=np.float32))
@@ -74,6 +75,7 @@ def fit_to_service(
             f"policy {policy.version} expects values beyond ±{MAX_EXPECTATION:g} of a blank query",
             field="tensors",
         )
+    _try_beliefs(policy, feature_dimension)
     if not promoted:
         exploration = until_first_promotion(exploration)
     known = KnownQueries.of(policy.artifact())
@@ -84,6 +86,19 @@ def fit_to_service(
             field="tensors",
         )
     return ServingPolicy(policy, columns, exploration, fallback, promoted, known)
+
+
+def _try_beliefs(policy: Policy, feature_dimension: int) -> None:
+    """Whatever explores now: a tenant, or the next configuration, may sample from its posterior."""
+    beliefs = policy.beliefs(np.zeros((1, feature_dimension), dtype=np.float32))
+    if beliefs is None:
+        return
+    means_fit = (np.abs(beliefs.means) <= MAX_EXPECTATION).all()
+    if not (means_fit and (beliefs.variances <= MAX_EXPECTATION**2).all()):
+        raise ArtifactError(
+            f"policy {policy.version} believes values beyond ±{MAX_EXPECTATION:g} of a blank query",
+            field="tensors",
+        )
 
 
 class ActivePolicy:

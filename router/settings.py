@@ -20,6 +20,8 @@ from policies.strict_toml import decode_strictly, read_toml
 # What the service itself puts into a model's request.
 RESERVED_PARAMETERS = frozenset({"messages", "model", "stream", "stream_options"})
 MAX_SECONDS = 3600.0
+# Metrics of the service's own of which less is better.
+COSTS = frozenset({"cost_usd", "latency_s", "retrieval_rate"})
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 
@@ -249,6 +251,11 @@ class RolloutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.metric in self.guardrails:
             raise ValueError(f"guardrails.{self.metric} is the rollout's metric already")
+        if self.metric in COSTS:
+            raise ValueError(
+                f"metric {self.metric!r} is a cost, and more of a rollout's metric is better: make "
+                f"it a guardrail, guardrails.{self.metric} = {{ limit = … }}"
+            )
 
 
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,6 +33,9 @@ _FIRST, _SOON, _ASTRAY = (8, 16, 32), 16, 8.0
 _PAYBACK, _MOST_OWED = 160.0, 0.01
 # An arm's measured excess over what is expected of it: draws remembered, and draws it is shrunk by.
 _MEMORY, _SHRINKAGE = 200.0, 20.0
+# Anyone may report a metric, and once may report nonsense: no measurement moves an arm's mean
+# excess by more than this part of the limit. The debt has all of it, within _MOST_OWED.
+_MOST_MOVED = 0.05
 
 Status = Literal["starting", "holding", "not binding", "out of reach", "unknown metric"]
 
@@ -129,14 +132,16 @@ class BudgetTracker:
             if charge.recent:
                 self._spent += value - charge.amount
             if not charge.measured:
-                total, draws = self._excess.get(charge.arm, (0.0, 0.0))
-                kept = 1.0 - 1.0 / _MEMORY
-                self._excess[charge.arm] = (
-                    total * kept + value - charge.expected,
-                    draws * kept + 1.0,
-                )
+                self._learn_excess(charge.arm, value - charge.expected)
             charge.amount, charge.measured = value, True
             self._aim()
+
+    def _learn_excess(self, arm: str, excess: float) -> None:
+        total, draws = self._excess.get(arm, (0.0, 0.0))
+        kept = 1.0 - 1.0 / _MEMORY
+        draws = draws * kept + 1.0
+        most = _MOST_MOVED * self._budget.at_most * (draws + _SHRINKAGE)
+        self._excess[arm] = (total * kept + min(max(excess, -most), most), draws)
 
     def _offset(self, arm: str) -> float:
         """What an arm costs beyond what is expected of it. A difference, not a ratio: an arm that

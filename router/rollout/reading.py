@@ -154,7 +154,7 @@ class RolloutReading:
             return
         given = [f.feedback_id for f in trace.feedback if f.metric == event.metric]
         measured = trace.answer is not None and event.metric in trace.answer.metrics
-        if self._takes_part(trace.decision) and not measured and event.feedback_id == given[0]:
+        if self._takes_part(trace.decision) and not measured and given[:1] == [event.feedback_id]:
             self._value(trace.decision, event.metric, event.value)
 
     def _value(self, decision: DecisionMade, metric: str, value: float) -> None:
@@ -174,7 +174,9 @@ class RolloutReading:
         if full or self._clock() - since > _PATIENCE_S:
             self._state.unjoined += 1
         else:
-            self._state.waiting.append(Waiting(event, since))
+            # It is kept beside the rollout, where an export doesn't trim: no text belongs there.
+            slim = msgspec.structs.replace(event, comment=None, demonstration=None)
+            self._state.waiting.append(Waiting(slim, since))
 
 
 def _resumed(state: bytes, settings: RolloutSettings) -> ReadingState:

@@ -63,7 +63,7 @@ def sure_of_itself() -> Policy:
     return LinearPolicy(
         msgspec.structs.replace(plain.manifest, version=""),
         *(plain.tensors[name] for name in ("coefficients", "intercepts", "links")),
-        posterior=Posterior(parts),
+        carried=Posterior(parts).tensors,
     )
 
 

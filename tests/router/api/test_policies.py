@@ -4,10 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from policies.artifact import Artifact, Manifest
+from policies.artifact import Artifact, Manifest, seal
 from policies.encoders import Encoder
 from policies.features import Featurizer
 from policies.linear_policy import IDENTITY, LinearPolicy
+from policies.posterior import Posterior, PosteriorTensors
 from policies.registries.memory import MemoryPolicyRegistry
 from tests.router.conftest import ADMIN, Service, StartService
 
@@ -118,6 +119,31 @@ async def test_a_policy_that_does_not_fit_is_refused_and_the_incumbent_stays(
     response = await service.client.post(f"/v1/policies/{artifact.version}/activate", headers=ADMIN)
     assert (response.status_code, response.json()["field"]) == (409, field)
     assert await served_version(service) == incumbent
+    assert service.registry.active() is None
+
+
+@pytest.mark.parametrize(("missing", "noise"), [(1, 0.2), (0, 1e300)])
+async def test_a_posterior_that_cannot_be_sampled_from_here_is_refused(
+    service: Service, encoder: Encoder, missing: int, noise: float
+) -> None:
+    """Else every decision that is made by Thompson sampling would fail."""
+    plain = always("retrieve", encoder)
+    dimension = Featurizer(encoder).dimension - missing
+    posterior = PosteriorTensors(
+        coefficients=np.zeros((3, 1, dimension), dtype=np.float32),
+        intercepts=np.zeros((3, 1)),
+        scale=np.ones(dimension, dtype=np.float32),
+        centres=np.zeros((3, dimension), dtype=np.float32),
+        directions=np.zeros((3, 1, dimension), dtype=np.float32),
+        gains=np.zeros((3, 1, 1)),
+        remainder=np.full((3, 1), 0.02),
+        rows=np.full((3, 1), 100.0),
+        noise=np.full((3, 1), noise),
+    )
+    artifact = seal(plain.manifest, {**plain.tensors, **Posterior(posterior).tensors})
+    service.registry.publish(artifact)
+    response = await service.client.post(f"/v1/policies/{artifact.version}/activate", headers=ADMIN)
+    assert response.status_code == 422
     assert service.registry.active() is None
 
 

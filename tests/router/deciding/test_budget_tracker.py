@@ -189,3 +189,15 @@ def test_queries_that_are_all_alike_are_divided_between_two_arms() -> None:
     world = World(exploration=GREEDY, seed=8)
     world.serve(3_000, gain=0.05, spread=0.0)
     assert np.abs(world.deviations(1_000)).max() <= 0.02
+
+
+@pytest.mark.parametrize("nonsense", [1e9, -1e9])
+def test_one_absurd_report_among_none_does_not_unsettle_a_budget(nonsense: float) -> None:
+    """Whoever knows a decision's id can report on it."""
+    world = World()
+    world.serve(2 * WINDOW, 0.3, report=False)
+    world.tracker.measured(world._flight[-1][0], {"steps": nonsense})
+    world.serve(3 * WINDOW, 0.3, report=False)
+    later = np.array(world.spent[3 * WINDOW :])
+    assert world.tracker.note() is None
+    assert later.mean() == pytest.approx(BUDGET.at_most, rel=0.05)

@@ -198,3 +198,10 @@ def test_evidence_goes_on_where_it_was_left() -> None:
     kept = msgspec.msgpack.decode(msgspec.msgpack.encode(first.evidence), type=Evidence)
     second = told(EvidenceBook(RolloutSettings(), kept), rounds[90:])
     assert second.findings() == whole.findings()
+
+
+@pytest.mark.parametrize("metric", ["cost_usd", "latency_s"])
+def test_a_cost_cannot_be_what_a_candidate_is_to_improve(metric: str) -> None:
+    """More of the metric is better to the watch: a dearer candidate would be ready for full."""
+    with pytest.raises(ValueError, match=f"guardrails.{metric}"):
+        RolloutSettings(metric=metric)

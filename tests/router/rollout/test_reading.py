@@ -201,3 +201,30 @@ async def test_a_value_that_cannot_be_judged_does_not_stop_the_reading(log: Log)
     reading.catch_up(1_000)
     assert rounds_of(reading) == 1
     assert msgspec.msgpack.decode(reading.encoded())["damaged"] == 2
+
+
+async def test_what_waits_keeps_no_text(log: Log) -> None:
+    """It stays in the registry after its log is trimmed."""
+    early = msgspec.structs.replace(
+        feedback(*log.rounds[0]), comment="confidential", demonstration="confidential too"
+    )
+    await log.store.append([early])
+    reading = log.reading()
+    reading.catch_up(1_000)
+    state = reading.encoded()
+    assert early.feedback_id.encode() in state
+    assert b"confidential" not in state
+
+
+async def test_feedback_that_is_trimmed_while_it_waits_does_not_stop_the_reading(log: Log) -> None:
+    """Its decision has come and been read by another process, but the store lacks it by now."""
+    decision, reward = log.rounds[0]
+    await log.store.append([log.rounds[1][0], feedback(decision, reward)])
+    reading = log.reading()
+    reading.catch_up(1_000)
+    log.store.events[:] = [decision]
+    after_restart = log.reading(state=reading.encoded())
+    after_restart.catch_up(1_000)
+    await log.store.append([log.rounds[2][0], log.rounds[3][0], feedback(*log.rounds[3])])
+    after_restart.catch_up(1_000)
+    assert rounds_of(after_restart) == 1
