@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 Z95 = 1.959963984540054
+# Relative to the largest reward.
+_ROUNDING = 1e-10
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -84,10 +86,14 @@ def dr(sample: Sample) -> Estimate:
     """mean(baseline + w · residual).
 
     Its standard error draws on the log's propensities where every arm's is known; see
-    `training.judge.variance.dr_error`.
+    `training.judge.variance.dr_error`. A value that rewards may have left by rounding is 0: where
+    every arm earns the same, an advantage of 1e-17 would be ten of its standard errors.
     """
     rounds = dr_rounds(sample)
-    return _interval(float(rounds.mean()), dr_error(sample, rounds))
+    value = float(rounds.mean())
+    if abs(value) <= _ROUNDING * sample.magnitude:
+        value = 0.0
+    return _interval(value, dr_error(sample, rounds))
 
 
 def dr_rounds(sample: Sample) -> Floats:
