@@ -69,11 +69,6 @@ class HiddenBasis(NamedTuple):
         return np.asarray(self.layer.activations(scaled), dtype=np.float64)
 
 
-def member_names(families: Sequence[str]) -> list[str]:
-    """The names of the members that `fit_members` gives, in its order."""
-    return [f"{family} {penalty:g}" for family in families for penalty in PENALTIES[family]]
-
-
 def fit_members(
     features: Singles, values: Floats, *, seed: int, families: Sequence[str] = FAMILIES
 ) -> list[Member]:

@@ -32,7 +32,6 @@ __all__ = [
     "Estimate",
     "Overlap",
     "Sample",
-    "advantage_rounds",
     "advantage_sample",
     "dm",
     "dr",
@@ -149,11 +148,6 @@ def paired_advantage(sample: Sample, incumbent_dist: Floats) -> Estimate:
     `incumbent_dist` (n, A) are the incumbent's probabilities: the logged ones where it drew.
     """
     return dr(advantage_sample(sample, incumbent_dist))
-
-
-def advantage_rounds(sample: Sample, incumbent_dist: Floats) -> Floats:
-    """(n,) each round's DR value under the candidate minus that under the incumbent."""
-    return dr_rounds(advantage_sample(sample, incumbent_dist))
 
 
 def advantage_sample(sample: Sample, incumbent_dist: Floats) -> Sample:

@@ -230,8 +230,6 @@ def test_a_time_that_cant_be_is_refused(tmp_path: Path, at: float) -> None:
 def test_attributes_that_are_no_object_are_refused(tmp_path: Path, text: str) -> None:
     log = log_of(tmp_path, [decision(1), decision(2)], [feedback(1)])
     column = log.decisions.schema.get_field_index("attributes")
-    altered = log._replace(
-        decisions=log.decisions.set_column(column, "attributes", [[None, text]])
-    )
+    altered = log._replace(decisions=log.decisions.set_column(column, "attributes", [[None, text]]))
     with pytest.raises(InputError, match="attributes: row 2 holds no JSON object"):
         join_rounds(altered, source=SOURCE)
