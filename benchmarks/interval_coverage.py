@@ -40,8 +40,8 @@ from recorded_logs import Floats, World, draw_log, epsilon_greedy, read_worlds, 
 from policies.exploration import GREEDY, Exploration, arm_probabilities
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import grouped_folds
-from training.fit.pseudo_outcomes import NUISANCE_GRID, draws_of
-from training.judge.cross_fit import cross_fit
+from training.fit.pseudo_outcomes import draws_of
+from training.judge.cross_fit import NUISANCE_GRID, cross_fit
 from training.judge.intervals import RewardRange, intervals
 from training.judge.ope import Z95, advantage_sample, dr_rounds
 from training.judge.sample import Sample

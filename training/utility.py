@@ -16,21 +16,23 @@ from policies.errors import ObjectiveError
 from policies.policy import Policy
 from policies.posterior import Beliefs, utility_beliefs
 from training.judge.sample import Sample
-from training.log.rounds import Bools, Floats, LoggedRounds
+from training.log.rounds import Floats, LoggedRounds
 from training.reporting.probabilities import reporting_probabilities
+from training.reporting.shares import reporting_by_arm
 
 
 class Judged(NamedTuple):
     """Rounds under an objective.
 
     weights (n, M); reward (n,), 0 where unknown; known (n,) whether every weighted metric was
-    reported; predicted (n, A) the reward model's utilities; pscore (n,) the propensity of the draw
-    and of its being reported, infinite where it wasn't.
+    reported; reporting (n,) how probable that was; predicted (n, A) the reward model's utilities;
+    pscore (n,) the propensity of the draw and of its being reported, infinite where it wasn't.
     """
 
     weights: Floats
     reward: Floats
     known: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    reporting: Floats
     predicted: Floats
     pscore: Floats
 
@@ -79,6 +81,7 @@ def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> 
         weights=weights,
         reward=reward,
         known=known,
+        reporting=reporting,
         predicted=np.einsum("nam,nm->na", metrics, weights),
         pscore=pscore,
     )
@@ -93,16 +96,8 @@ def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sa
         action_dist=probabilities,
         estimated_rewards=judged.predicted,
         clusters=rounds.groups,
-        logging=rounds.probabilities * _reported_by_arm(rounds, judged.known),
+        logging=rounds.probabilities * reporting_by_arm(rounds, judged.reporting),
     )
-
-
-def _reported_by_arm(rounds: LoggedRounds, known: Bools) -> Floats:
-    """(A,) the share of each arm's draws that was reported; of all, for an arm without any."""
-    arms = len(rounds.arms)
-    draws = np.bincount(rounds.action, minlength=arms)
-    shares = np.bincount(rounds.action[known], minlength=arms) / np.maximum(draws, 1)
-    return np.asarray(np.where(shares > 0.0, shares, known.mean() if len(known) else 0.0))
 
 
 def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Floats:

@@ -140,6 +140,7 @@ def test_a_budget_below_all_that_can_be_spent_fails_with_the_least(world: Path) 
     [
         (["--budget", "steps>=1"], "METRIC<=NUMBER"),
         (["--budget", "stepps<=1"], "did you mean 'steps'"),
+        (["--budget", "quality<=0.5"], "the objective wants more of 'quality'"),
         (["--budget", "steps<=1", "--objective", "qualty"], "did you mean 'quality'"),
         (["--budget", "steps<=1", "--objective", '{"speed": 1}'], "unknown metric 'speed'"),
         (["--budget", "retrieval_rate<=1", "--retrieving", "mutli"], "did you mean 'multi'"),

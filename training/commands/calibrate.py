@@ -109,7 +109,7 @@ def command(
     settings = read_policy_settings(config)
     limit = parse_limit(budget)
     loaded = load_policy(read_artifact(policy))
-    base = _base(objective, loaded, settings)
+    base = _base(objective, loaded, settings, limit.metric)
     explores = config is not None if explore is None else explore
     exploration = settings.exploration_of(tenant or "") if explores else GREEDY
     named = [arm.strip() for arm in retrieving.split(",") if arm.strip()]
@@ -127,12 +127,21 @@ def command(
         raise FailedOutcome(refusal(found))
 
 
-def _base(objective: str, policy: "Policy", settings: "PolicySettings") -> dict[str, float]:
+def _base(
+    objective: str, policy: "Policy", settings: "PolicySettings", metric: str
+) -> dict[str, float]:
+    from policies.errors import ObjectiveError
     from policies.objective import ARM_METRICS
     from training.commands.options import require_metrics
 
     weights = resolve_objective_option(objective, settings).weights
     require_metrics(weights, (*policy.metrics, *ARM_METRICS))
+    if weights.get(metric, 0.0) > 0.0:
+        raise ObjectiveError(
+            f"the objective wants more of {metric!r}, which a budget would have spared: budget a "
+            "cost, or give an --objective that doesn't weigh it",
+            field="budget",
+        )
     return weights
 
 

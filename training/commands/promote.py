@@ -277,7 +277,7 @@ def _judge(
     from policies.exploration import Exploration
     from training.judge.gate import judge_unseen, require_incumbent
     from training.judge.judged_policy import unseen
-    from training.judge.looks import family, look_of
+    from training.judge.looks import look_of
     from training.log.join import join_rounds
     from training.log.log_files import read_log
 
@@ -295,7 +295,7 @@ def _judge(
         number = 1
         if mine.enough:
             # Recorded before anything is known of the outcome, so that no refusal goes uncounted.
-            incumbent = family(str(mine.rounds.policy_versions[-1]))
+            incumbent = str(mine.rounds.policy_versions[-1])
             look = look_of(mine.rounds, policy, weights, exploration)
             number = registry.record_look(incumbent, look)
         verdict = judge_unseen(

@@ -65,13 +65,14 @@ class LogEvidence:
             hashes = hashes + warm.query_hashes
         self.scale = fit_scale(features)
         scaled = self.scale.apply(features)
-        self._draws = draws_of(rounds, scaled[: len(rounds)])
-        self._expected, self._usable = rounds.expected, rounds.eligible
-        if warm is not None:
-            self._append(full_information(scaled[len(rounds) :], warm.values))
         self._groups = group_numbers(hashes)
         self._folds = grouped_folds(self._groups, FOLDS, seed)
-        self._draws = self_normalised(self._draws, self._usable, self._folds)
+        draws = draws_of(rounds, scaled[: len(rounds)])
+        self._expected, self._usable = rounds.expected, rounds.eligible
+        # Before warm rows come in: those lack metrics for which no draw may stand in.
+        self._draws = self_normalised(draws, self._usable, self.folds)
+        if warm is not None:
+            self._append(full_information(scaled[len(rounds) :], warm.values))
         self.joint = JointModel(self._draws, self._groups, self._folds)
         advance(1)
         self.reported = np.asarray((~np.isnan(self._draws.values)).any(axis=2).sum(axis=0))

@@ -21,6 +21,7 @@ from sklearn.neural_network import MLPRegressor
 from policies.reward_model import HiddenLayer
 from training.fit.bases import Basis, Floats, LinearBasis, Singles, fit_landmarks
 from training.fit.feature_scale import FeatureScale, fit_scale
+from training.fit.heads import arm_means
 
 LINEAR, LANDMARKS, HIDDEN = "linear", "landmarks", "hidden"
 FAMILIES = (LINEAR, LANDMARKS, HIDDEN)
@@ -68,11 +69,6 @@ class HiddenBasis(NamedTuple):
         return np.asarray(self.layer.activations(scaled), dtype=np.float64)
 
 
-def member_names(families: Sequence[str]) -> list[str]:
-    """The names of the members that `fit_members` gives, in its order."""
-    return [f"{family} {penalty:g}" for family in families for penalty in PENALTIES[family]]
-
-
 def fit_members(
     features: Singles, values: Floats, *, seed: int, families: Sequence[str] = FAMILIES
 ) -> list[Member]:
@@ -105,7 +101,8 @@ def _ridges(family: str, basis: Basis, features: Singles, values: Floats) -> Ite
     _, arms, metrics = values.shape
     coefficients = np.zeros((len(penalties), arms * metrics, rows.shape[1]))
     flat = values.reshape(len(values), -1)
-    intercepts = np.broadcast_to(_means(flat), (len(penalties), arms * metrics)).copy()
+    means = head_means(values).ravel()
+    intercepts = np.broadcast_to(means, (len(penalties), arms * metrics)).copy()
     for known, heads in _known_together(flat):
         if int(known.sum()) < MIN_HEAD_ROWS:
             continue
@@ -123,11 +120,12 @@ def _ridges(family: str, basis: Basis, features: Singles, values: Floats) -> Ite
         yield Member(family, float(penalty), basis, heads_of, intercepts[p].reshape(arms, metrics))
 
 
-def _means(flat: Floats) -> Floats:
-    """(heads,) the mean of each head's known values; 0 where there are none."""
-    known = ~np.isnan(flat)
-    sums = np.where(known, flat, 0.0).sum(axis=0)
-    return np.asarray(sums / np.maximum(known.sum(axis=0), 1))
+def head_means(values: Floats) -> Floats:
+    """(A, M) the mean of each head's known values; where it has none, of the metric's over all
+    arms.
+    """
+    overall = arm_means(values.reshape(-1, 1, values.shape[2]), np.zeros(1))[0]
+    return arm_means(values, overall)
 
 
 def _known_together(flat: Floats) -> Iterator[tuple[NDArray[np.bool_], list[int]]]:
@@ -145,7 +143,7 @@ def _networks(features: Singles, values: Floats, seed: int) -> Member:
     _, arms, metrics = values.shape
     flat = values.reshape(len(values), -1)
     known = ~np.isnan(flat).any(axis=1)
-    mean = _means(flat)
+    mean = head_means(values).ravel()
     if int(known.sum()) < MIN_HEAD_ROWS:
         empty = HiddenLayer(np.zeros((features.shape[1], 1), np.float32), np.zeros(1, np.float32))
         heads = np.zeros((arms, metrics, 1))

@@ -7,25 +7,17 @@ optimal doubly robust estimation of heterogeneous causal effects"). The average 
 is unbiased for an arm's value even where q is wrong, as long as the propensities are right.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
 
 from training.fit.folds import Ints
-from training.fit.heads import arm_means
 from training.log.rounds import Bools, Floats, LoggedRounds
 from training.reporting.probabilities import reporting_probabilities
 
-NUISANCE_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0)
-# An arm with fewer reported rounds than this is predicted by its shrunken mean.
-_MIN_ROWS = 50
 # Draws of an arm in a fold from which its inverse propensities are normalised.
 _MIN_NORMALISED = 30
-# Pseudo-rounds of the metric's overall mean, mixed into the mean of such an arm.
-_SHRINKAGE = 10.0
 
 
 class OneDraw(NamedTuple):
@@ -81,61 +73,6 @@ def self_normalised(draws: OneDraw, usable: Bools, folds: Ints) -> OneDraw:
         rows = usable[mine].sum(axis=0)[:, None]
         inverse[mine] *= np.where(enough, rows / np.where(enough, total, 1.0), 1.0)
     return draws._replace(inverse=inverse)
-
-
-def predict(draws: OneDraw, train: Bools, test: Bools, alphas: Floats) -> Floats:
-    """(test rows, A, M) predictions of reward models fitted on the training rows.
-
-    `alphas` (M,) is each metric's ridge penalty.
-    """
-    _, arms, metrics = draws.values.shape
-    predictions = np.zeros((int(test.sum()), arms, metrics))
-    if not test.any():
-        return predictions
-    known = ~np.isnan(draws.values) & train[:, None, None]
-    overall = arm_means(np.where(known, draws.values, np.nan).reshape(-1, 1, metrics), np.zeros(1))
-    for a in range(arms):
-        for together in _same_rows(known[:, a]):
-            rows = known[:, a, together[0]]
-            y = draws.values[rows, a][:, together]
-            if len(y) < _MIN_ROWS:
-                shrunk = y.sum(axis=0) + _SHRINKAGE * overall[0, together]
-                predictions[:, a, together] = shrunk / (len(y) + _SHRINKAGE)
-                continue
-            model: Any = Ridge(alpha=alphas[together]).fit(draws.scaled[rows], y)
-            predictions[:, a, together] = model.predict(draws.scaled[test]).reshape(-1, y.shape[1])
-    return predictions
-
-
-def _same_rows(known: Bools) -> list[list[int]]:
-    """The metrics in groups that are known on the same rows, so that one fit serves a group."""
-    groups: dict[bytes, list[int]] = {}
-    for metric, rows in enumerate(known.T):
-        groups.setdefault(rows.tobytes(), []).append(metric)
-    return list(groups.values())
-
-
-def out_of_fold(draws: OneDraw, folds: Ints, alphas: Floats) -> Floats:
-    """(n, A, M) predictions, each made by models that never saw the row's fold."""
-    predictions = np.empty(draws.values.shape)
-    for fold in np.unique(folds):
-        test = folds == fold
-        predictions[test] = predict(draws, ~test, test, alphas)
-    return predictions
-
-
-def choose_alphas(
-    draws: OneDraw, folds: Ints, *, advance: Callable[[int], None] = lambda _: None
-) -> Floats:
-    """(M,) the penalty with the least out-of-fold squared error on the known values."""
-    known = ~np.isnan(draws.values)
-    losses = []
-    for alpha in NUISANCE_GRID:
-        predictions = out_of_fold(draws, folds, np.full(draws.values.shape[2], alpha))
-        errors = np.where(known, predictions - np.nan_to_num(draws.values), 0.0)
-        losses.append((errors**2).sum(axis=(0, 1)))
-        advance(1)
-    return np.asarray(np.array(NUISANCE_GRID)[np.argmin(losses, axis=0)])
 
 
 def pseudo_outcomes(draws: OneDraw, predictions: Floats) -> Floats:

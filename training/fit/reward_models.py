@@ -16,8 +16,7 @@ from policies.reward_model import RewardModel
 from training.fit.bases import Floats, Singles
 from training.fit.blend import Recipe, blend
 from training.fit.folds import Ints
-from training.fit.heads import arm_means
-from training.fit.members import FAMILIES, Member, fit_members
+from training.fit.members import FAMILIES, Member, fit_members, head_means
 from training.fit.stacking import stack, stacked_out_of_fold
 from training.fit.threads import one_thread
 
@@ -65,7 +64,7 @@ def fit_rewards(
     """
     predictions = _out_of_fold(features, values, folds, seed, advance)
     members = fit_members(features, values, seed=seed)
-    means = arm_means(values, _overall(values))
+    means = head_means(values)
     families = np.array([member.family for member in members])
     recipes: dict[str, Recipe] = {}
     scores: list[RecipeScore] = []
@@ -99,7 +98,7 @@ def refit_rewards(
 ) -> RewardModel:
     """Fit the members again on other rows, and blend them as was chosen before."""
     members = fit_members(features, values, seed=seed)
-    means = arm_means(values, _overall(values))
+    means = head_means(values)
     return blend(members, recipes, means, values, metrics, features)
 
 
@@ -122,11 +121,6 @@ def _out_of_fold(
         advance(1)
     assert predictions is not None
     return predictions
-
-
-def _overall(values: Floats) -> Floats:
-    """(M,) means over all arms, for arms that nobody has seen."""
-    return np.asarray(arm_means(values.reshape(-1, 1, values.shape[2]), np.zeros(1))[0])
 
 
 def _members_of(recipe: str, families: NDArray[Any]) -> NDArray[np.bool_]:

@@ -71,6 +71,21 @@ def proven(name: str, advantage: Estimate, rows: int, alpha: float) -> Condition
     )
 
 
+def measured(weights: Floats, rounds: LoggedRounds) -> Condition:
+    """That something the objective weighs was reported: a metric that wasn't counts as what the
+    serving policy expected of it, and expectations prove nothing by themselves.
+    """
+    weighed = (weights != 0.0).any(axis=0)
+    known = [name for m, name in enumerate(rounds.metrics) if weighed[m] and rounds.observed[m]]
+    return Condition(
+        name="feedback",
+        passed=bool(known),
+        detail=f"the objective weighs {', '.join(known)}, which was reported"
+        if known
+        else "nothing that the objective weighs was reported: report it to /v1/feedback",
+    )
+
+
 def effective_size(sample: Sample) -> Condition:
     """That the weights leave enough of the log."""
     size = overlap(sample).effective_sample_size

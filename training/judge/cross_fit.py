@@ -1,9 +1,8 @@
 """The estimators' reward models, cross-fitted: every penalty and fold from one pass over the rows.
 
-The same predictions as `out_of_fold(draws, folds, choose_alphas(draws, folds))` of
-`training.fit.pseudo_outcomes`, to rounding (a test holds it to that): ridge regressions without a
-fold need only the sums of squares and products less that fold's. That takes a tenth of the time,
-and the benchmarks judge thousands of logs.
+The same predictions as scikit-learn's ridge regressions, to rounding (a test holds it to that):
+those without a fold need only the sums of squares and products less that fold's. That takes a tenth
+of the time, and the benchmarks judge thousands of logs.
 """
 
 from typing import NamedTuple
@@ -12,8 +11,14 @@ import numpy as np
 from scipy.linalg import solve
 
 from training.fit.folds import Ints
-from training.fit.pseudo_outcomes import _MIN_ROWS, _SHRINKAGE, NUISANCE_GRID, OneDraw
+from training.fit.pseudo_outcomes import OneDraw
 from training.log.rounds import Bools, Floats
+
+NUISANCE_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0)
+# An arm with fewer reported rounds than this is predicted by its shrunken mean.
+_MIN_ROWS = 50
+# Pseudo-rounds of the metric's overall mean, mixed into the mean of such an arm.
+_SHRINKAGE = 10.0
 
 
 class CrossFitted(NamedTuple):

@@ -187,6 +187,7 @@ def judge_on(
     found = [
         conditions.proven("advantage", advantage, len(rounds), alpha),
         conditions.proven("better choices", better_choices, len(rounds), alpha),
+        conditions.measured(weights, rounds),
         conditions.effective_size(on.sample),
         conditions.support(on, rounds),
         conditions.propensities(on.sample),

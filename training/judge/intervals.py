@@ -185,7 +185,8 @@ def value_range(sample: Sample, rewards: RewardRange) -> RewardRange:
     """What a DR value on these rounds can be, whichever arm was drawn and whatever it earned."""
     low = high = np.zeros(len(sample))  # an unreported draw adds nothing to the baseline
     for arm in range(sample.action_dist.shape[1]):
-        factors, predicted = sample.factors(arm), sample.estimated_rewards[:, arm]
+        factors = _most_unlikely(sample, arm) * sample.factors(arm)
+        predicted = sample.estimated_rewards[:, arm]
         one, other = factors * (rewards.low - predicted), factors * (rewards.high - predicted)
         low = np.minimum(low, np.minimum(one, other))
         high = np.maximum(high, np.maximum(one, other))
@@ -193,3 +194,13 @@ def value_range(sample: Sample, rewards: RewardRange) -> RewardRange:
         float((low + sample.baseline).min(initial=0.0)),
         float((high + sample.baseline).max(initial=0.0)),
     )
+
+
+def _most_unlikely(sample: Sample, arm: int) -> float:
+    """How many times the weight that `factors` has for it a draw of the arm came to, at the most:
+    how often a round is reported may depend on more than `logging` knows.
+    """
+    drew = (sample.action == arm) & np.isfinite(sample.pscore)
+    if sample.logging is None or not drew.any():
+        return 1.0
+    return max(float((sample.logging[drew, arm] / sample.pscore[drew]).max()), 1.0)

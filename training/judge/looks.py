@@ -57,8 +57,3 @@ def look_of(
     content.update("\n".join(rounds.decision_ids.tolist()).encode())
     content.update(np.ascontiguousarray(rounds.values).tobytes())
     return content.hexdigest()[:32]
-
-
-def family(incumbent: str, tenant: str | None = None) -> str:
-    """Under which name the looks at an incumbent are counted; a tenant's own gate counts apart."""
-    return incumbent if tenant is None else f"{incumbent}/{tenant}"

@@ -32,7 +32,6 @@ __all__ = [
     "Estimate",
     "Overlap",
     "Sample",
-    "advantage_rounds",
     "advantage_sample",
     "dm",
     "dr",
@@ -48,6 +47,8 @@ __all__ = [
 ]
 
 Z95 = 1.959963984540054
+# Relative to the largest reward.
+_ROUNDING = 1e-10
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -84,10 +85,14 @@ def dr(sample: Sample) -> Estimate:
     """mean(baseline + w · residual).
 
     Its standard error draws on the log's propensities where every arm's is known; see
-    `training.judge.variance.dr_error`.
+    `training.judge.variance.dr_error`. A value that rewards may have left by rounding is 0: where
+    every arm earns the same, an advantage of 1e-17 would be ten of its standard errors.
     """
     rounds = dr_rounds(sample)
-    return _interval(float(rounds.mean()), dr_error(sample, rounds))
+    value = float(rounds.mean())
+    if abs(value) <= _ROUNDING * sample.magnitude:
+        value = 0.0
+    return _interval(value, dr_error(sample, rounds))
 
 
 def dr_rounds(sample: Sample) -> Floats:
@@ -143,11 +148,6 @@ def paired_advantage(sample: Sample, incumbent_dist: Floats) -> Estimate:
     `incumbent_dist` (n, A) are the incumbent's probabilities: the logged ones where it drew.
     """
     return dr(advantage_sample(sample, incumbent_dist))
-
-
-def advantage_rounds(sample: Sample, incumbent_dist: Floats) -> Floats:
-    """(n,) each round's DR value under the candidate minus that under the incumbent."""
-    return dr_rounds(advantage_sample(sample, incumbent_dist))
 
 
 def advantage_sample(sample: Sample, incumbent_dist: Floats) -> Sample:

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 # Draws of an arm for which all arms' residuals together stand in, in the variance of its own.
 PSEUDO_DRAWS = 20.0
 # What another policy on the same rounds needn't compute again.
-_OF_NO_POLICY = ("drawn", "groups", "residuals", "arm_variances")
+_OF_NO_POLICY = ("drawn", "groups", "residuals", "arm_variances", "magnitude")
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ class Sample:
     def residuals(self) -> Floats:
         """(n,) reward − the reward model's prediction for the drawn arm."""
         return self.reward - self.estimated_rewards.take(self.drawn)
+
+    @cached_property
+    def magnitude(self) -> float:
+        """The largest reward or prediction, in absolute value: what rounding errors go with."""
+        found = (np.abs(part).max(initial=0.0) for part in (self.reward, self.estimated_rewards))
+        return float(max(found))
 
     @cached_property
     def baseline(self) -> Floats:

@@ -26,6 +26,9 @@ from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
 # How far a logged propensity may lie from the logged probability of the drawn arm.
 _ROUNDING = 1e-6
 
+# The end of the year 9999: no calendar knows later times.
+_LATEST = 253_402_300_799.0
+
 # A metric reported in fewer rounds than these (or this share of them) is taken as never reported.
 MIN_VALUES = 20
 RARE_SHARE = 0.01
@@ -71,6 +74,7 @@ def join_rounds(
     eligible = _eligible(decisions, names)
     pscore = _numbers(decisions["propensity"])
     _check_propensities(ids, drawn, pscore, probabilities, eligible, source)
+    at = _times(decisions, source)
     values, metrics, counted = _join_values(log, ids)
     with_feedback = _rows_with_any(values, n)
     rare = _drop_rare(values, n)
@@ -86,7 +90,7 @@ def join_rounds(
     nothing = np.full(n, np.nan)
     rounds = LoggedRounds(
         decision_ids=ids,
-        at=_numbers(decisions["at"]),
+        at=at,
         tenants=_texts(decisions["tenant"]),
         query_hashes=hashes,
         groups=group_numbers(hashes.tolist()),
@@ -104,7 +108,7 @@ def join_rounds(
         ),
         weights=np.column_stack([weights_by.get(metric, np.zeros(n)) for metric in metrics]),
         policy_versions=_texts(decisions["policy_version"]),
-        attributes=_attributes(decisions["attributes"]),
+        attributes=_attributes(decisions["attributes"], source),
         audited=_flags(decisions["audit"]),
         out_of_distribution=_flags(decisions["out_of_distribution"]),
         candidates=_texts(decisions["candidate"]),
@@ -182,13 +186,44 @@ def _flags(column: Any) -> Bools:
     return np.array([bool(value) for value in column.to_pylist()], dtype=np.bool_)
 
 
-def _attributes(column: Any) -> NDArray[np.object_]:
-    """(n,) a dict each; equal ones are decoded once."""
+def _times(decisions: Any, source: Path) -> Floats:
+    """(n,) when each was made.
+
+    Raises:
+        InputError: one is no time of a decision.
+    """
+    at = _numbers(decisions["at"])
+    wrong = ~((at >= 0.0) & (at <= _LATEST))  # written so that NaN is refused as well
+    if wrong.any():
+        raise InputError(
+            f"{int(wrong.sum())} decisions were made at no time that can be, such as "
+            f"{at[wrong][0]:g} seconds since 1970: the log was altered or its writer is broken; "
+            "export it again",
+            path=source / "decisions",
+            field="at",
+        )
+    return at
+
+
+def _attributes(column: Any, source: Path) -> NDArray[np.object_]:
+    """(n,) a dict each; equal ones are decoded once.
+
+    Raises:
+        InputError: one isn't a JSON object.
+    """
     decoded: dict[str, dict[str, Any]] = {"": {}}
     rows = np.empty(len(column), dtype=object)
     for row, text in enumerate(column.to_pylist()):
         if (text or "") not in decoded:
-            decoded[text] = msgspec.json.decode(text, type=dict[str, Any])
+            try:
+                decoded[text] = msgspec.json.decode(text, type=dict[str, Any])
+            except msgspec.DecodeError as error:
+                raise InputError(
+                    f"row {row + 1} holds no JSON object ({error}): the log was altered or its "
+                    "writer is broken; export it again",
+                    path=source / "decisions",
+                    field="attributes",
+                ) from error
         rows[row] = decoded[text or ""]
     return rows
 

@@ -9,13 +9,12 @@ from tests.training.worlds import prefer, rounds_of, success_rates
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import grouped_folds
 from training.fit.pseudo_outcomes import (
-    choose_alphas,
     draws_of,
     full_information,
-    out_of_fold,
     pseudo_outcomes,
     self_normalised,
 )
+from training.judge.cross_fit import cross_fit
 from training.log.rounds import LoggedRounds
 
 
@@ -23,7 +22,7 @@ def gamma_of(rounds: LoggedRounds, *, seed: int = 0) -> np.ndarray:
     scaled = fit_scale(rounds.features).apply(rounds.features)
     draws = draws_of(rounds, scaled)
     folds = grouped_folds(rounds.groups, 5, seed)
-    return pseudo_outcomes(draws, out_of_fold(draws, folds, choose_alphas(draws, folds)))
+    return pseudo_outcomes(draws, cross_fit(draws, folds).predictions)
 
 
 def test_their_means_are_the_arms_values_under_any_logger() -> None:
@@ -64,13 +63,12 @@ def test_what_a_round_drew_never_enters_its_own_prediction() -> None:
     rounds = rounds_of(500, rng)
     scaled = fit_scale(rounds.features).apply(rounds.features)
     folds = grouped_folds(rounds.groups, 5, 0)
-    alphas = np.array([30.0])
-    before = out_of_fold(draws_of(rounds, scaled), folds, alphas)
+    before = cross_fit(draws_of(rounds, scaled), folds, (30.0,)).predictions
     values = rounds.values.copy()
     values[7] = 100.0
     changed = dataclasses.replace(rounds, values=values)
-    after = out_of_fold(draws_of(changed, scaled), folds, alphas)
-    np.testing.assert_array_equal(after[folds == folds[7]], before[folds == folds[7]])
+    after = cross_fit(draws_of(changed, scaled), folds, (30.0,)).predictions
+    np.testing.assert_allclose(after[folds == folds[7]], before[folds == folds[7]])
     assert not np.allclose(after, before)
 
 
@@ -85,7 +83,7 @@ def test_an_arm_hardly_ever_drawn_is_predicted_by_a_shrunken_mean() -> None:
     rounds = rounds_of(300, rng, probabilities=prefer(1, 300, 0.03))
     scaled = fit_scale(rounds.features).apply(rounds.features)
     folds = grouped_folds(rounds.groups, 5, 0)
-    predictions = out_of_fold(draws_of(rounds, scaled), folds, np.array([30.0]))
+    predictions = cross_fit(draws_of(rounds, scaled), folds, (30.0,)).predictions
     assert all(np.ptp(predictions[folds == fold, 0, 0]) == 0.0 for fold in range(5))
     assert 0.0 < predictions[:, 0, 0].min() <= predictions[:, 0, 0].max() < 1.0
 

@@ -99,3 +99,13 @@ def test_calibration_holds_on_queries_it_has_not_seen() -> None:
             for part in np.array_split(order, 10)
         ]
         assert np.mean(gaps) < 0.035
+
+
+def test_an_arm_without_a_metric_is_expected_to_be_as_the_others_are() -> None:
+    """It isn't free only because nobody recorded its cost."""
+    features, values, _ = world(400)
+    values = values[:, :, 1:2].copy()
+    values[:, 2] = np.nan
+    model = fit_rewards(features, values, np.arange(400) % 5, ["latency_s"], seed=0).model
+    expected = model.expected(features).mean(axis=0)[:, 0]
+    assert expected[2] == pytest.approx(expected[:2].mean(), abs=0.05)

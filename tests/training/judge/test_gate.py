@@ -51,6 +51,30 @@ def test_a_small_advantage_is_refused_with_the_rows_that_would_settle_it() -> No
     assert found.more_rows > 1_000
 
 
+@pytest.mark.parametrize("value", [1.0, 0.3])
+def test_nothing_is_proven_by_rounding_where_every_arm_earns_the_same(value: float) -> None:
+    rounds = log(probabilities=prefer(1, 4_000, 0.6))
+    rounds = dataclasses.replace(rounds, values=np.full((4_000, 1), value))
+    for candidate in (knowing(), always(0), always(2)):
+        verdict = judge(rounds, candidate, exploration=GREEDY)
+        assert not condition(verdict, "advantage").passed
+        assert not condition(verdict, "better choices").passed
+        assert condition(verdict, "guardrail quality").passed
+        assert condition(verdict, "slices").passed
+        assert all(piece.better_p >= 0.5 for piece in verdict.slices)
+
+
+def test_expectations_alone_prove_nothing() -> None:
+    """Null: no arm's outcome was ever reported, however well the incumbent thinks of one."""
+    rounds = log(8_000, probabilities=prefer(1, 8_000, 0.6))
+    expected = np.tile(np.array([[0.6], [0.5], [0.4]]), (8_000, 1, 1))
+    silent = np.full((8_000, 1), np.nan)
+    rounds = dataclasses.replace(rounds, values=silent, expected=expected)
+    verdict = judge(rounds, always(0), exploration=GREEDY)
+    assert not verdict.promote
+    assert [c.name for c in verdict.conditions if not c.passed] == ["feedback"]
+
+
 @pytest.mark.slow
 def test_promotions_of_an_equal_policy_are_rare() -> None:
     """Null: candidate and incumbent are worth the same; a promotion is an error of at most 2.5 %.

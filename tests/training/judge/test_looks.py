@@ -7,7 +7,7 @@ import pytest
 
 from policies.exploration import GREEDY, Exploration
 from tests.training.worlds import always, knowing, rounds_of
-from training.judge.looks import ALPHA, alpha_of_look, family, look_of, normal_quantile
+from training.judge.looks import ALPHA, alpha_of_look, look_of, normal_quantile
 
 
 def test_the_first_look_is_a_95_percent_interval_s_lower_bound() -> None:
@@ -44,8 +44,3 @@ def test_another_candidate_log_objective_or_exploration_is_another_look() -> Non
         look_of(rounds, knowing(), None, Exploration()),
     }
     assert len(looks) == 6
-
-
-def test_a_tenants_gate_counts_apart() -> None:
-    assert family("v1") == "v1"
-    assert len({family("v1"), family("v1", "acme"), family("v1", "")}) == 3

@@ -16,10 +16,11 @@ from training.judge.ope import (
     ESTIMATORS,
     Estimate,
     Sample,
-    advantage_rounds,
+    advantage_sample,
     dm,
     dr,
     dr_os,
+    dr_rounds,
     ips,
     overlap,
     paired_advantage,
@@ -114,7 +115,7 @@ def test_limits_of_switching_and_shrinking_are_the_plain_estimators(seed: int) -
 @given(st.integers(0, 2**32 - 1))
 def test_the_advantage_over_itself_is_nothing(seed: int) -> None:
     sample, _ = draw(seed, 50)
-    assert np.allclose(advantage_rounds(sample, sample.action_dist), 0.0)
+    assert np.allclose(dr_rounds(advantage_sample(sample, sample.action_dist)), 0.0)
 
 
 def test_a_round_that_was_not_reported_weighs_nothing() -> None:

@@ -215,3 +215,21 @@ def test_retries_and_duplicates_join_once(tmp_path: Path) -> None:
     assert len(again) == len(join_rounds(log, source=SOURCE)) == 1
     assert again.counts.feedback_values == 1
     assert again.counts.duplicate_rows == 3
+
+
+@pytest.mark.parametrize("at", [float("nan"), -1e13, 1e18])
+def test_a_time_that_cant_be_is_refused(tmp_path: Path, at: float) -> None:
+    log = log_of(tmp_path, [decision(1), decision(2)], [feedback(1)])
+    column = log.decisions.schema.get_field_index("at")
+    altered = log._replace(decisions=log.decisions.set_column(column, "at", [[NOON, at]]))
+    with pytest.raises(InputError, match="at: 1 decisions were made at no time that can be"):
+        join_rounds(altered, source=SOURCE)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{", "null"])
+def test_attributes_that_are_no_object_are_refused(tmp_path: Path, text: str) -> None:
+    log = log_of(tmp_path, [decision(1), decision(2)], [feedback(1)])
+    column = log.decisions.schema.get_field_index("attributes")
+    altered = log._replace(decisions=log.decisions.set_column(column, "attributes", [[None, text]]))
+    with pytest.raises(InputError, match="attributes: row 2 holds no JSON object"):
+        join_rounds(altered, source=SOURCE)
