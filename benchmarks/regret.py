@@ -153,8 +153,8 @@ def ours(floor: float) -> dict[str, Exploration]:
         "uniform": Exploration(kind="uniform"),
         "thompson": Exploration(kind="thompson", floor=0.0),
         f"thompson, floor {floor:g}": Exploration(kind="thompson", floor=floor),
-        "squarecb γ=100": Exploration(kind="squarecb", floor=0.0, gamma=100.0),
-        f"squarecb γ=100, floor {floor:g}": Exploration(kind="squarecb", floor=floor, gamma=100.0),
+        "squarecb": Exploration(kind="squarecb", floor=0.0),
+        f"squarecb, floor {floor:g}": Exploration(kind="squarecb", floor=floor),
         "squarecb γ=1000": Exploration(kind="squarecb", floor=0.0, gamma=1000.0),
         "epsilon .1": Exploration(kind="epsilon", floor=0.0),
     }

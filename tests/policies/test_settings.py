@@ -29,7 +29,7 @@ from policies.strict_toml import decode_strictly
         ("[objectives.x]", "other than zero"),
         ('default_objective = "balancd"', "did you mean 'balanced'"),
         ("[exploration]\nfloor = 2.0", "floor"),
-        ('[exploration]\nkind = "thompson"', "exploration.kind"),
+        ('[exploration]\nkind = "thomson"', "exploration.kind"),
         ('[[rules]]\nrequire = ["citations"]', "sources"),
         ('[[rules]]\nforbid = ["finetund"]', "did you mean 'finetuned'"),
         ('[[rules]]\nwhen = { attribute = "a", equals = "b" }', "does nothing"),
