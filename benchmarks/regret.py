@@ -20,14 +20,15 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import json
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from context_free import epsilon_greedy, thompson_beta
 from numpy.typing import NDArray
+from replay_order import row_order, shuffled_arms
+from vw_runs import VW, grid, vowpal_wabbit
 
 from policies.exploration import Exploration
 from training.simulation.online import learn_online, train_fully, train_posterior
@@ -38,15 +39,6 @@ from training.tables.warm_start import WarmStart, warm_start_of
 Floats = NDArray[np.float64]
 
 TRAININGS = (50, 100, 150, 200, 300, 400, 600, 800, 1100, 1500, 2000, 2500)
-# VW's options and features, for each of its explorers the best of a grid on another table, the
-# train rows of flan_t5_xxl: learning rates .03, .1, .5 and 2; words, this project's features, or
-# both.
-VW = {
-    "vw squarecb": ("--squarecb -l 0.1", "both"),
-    "vw bag 5": ("--bag 5 -l 0.1", "both"),
-    "vw cover 5": ("--cover 5 --epsilon 0 -l 0.1", "text"),
-    "vw epsilon .05": ("--epsilon 0.05 -l 0.1", "text"),
-}
 
 
 class World(NamedTuple):
@@ -75,16 +67,6 @@ class World(NamedTuple):
         )
 
 
-def shuffled_arms(seed: int, count: int) -> NDArray[np.intp]:
-    """The order in which a seed's learners see the arms."""
-    return np.random.default_rng([seed, 1]).permutation(count)
-
-
-def row_order(seed: int, count: int) -> NDArray[np.intp]:
-    """The order of the rows, as `learn_online` has it."""
-    return np.random.default_rng(seed).permutation(count)
-
-
 def main() -> None:
     """Run every learner on every table."""
     options = parse()
@@ -96,7 +78,10 @@ def main() -> None:
             weights = {"quality": 1.0, **({"steps": weight} if weight else {})}
             name = path.name.removeprefix("outcomes_").removesuffix(".jsonl.gz")
             world = World(name, table, features, weights)
-            report(world, dict(learners(world, seeds, options)), options)
+            if options.tune_vw:
+                tune_vw(world, seeds, options.vw_python)
+            else:
+                report(world, dict(learners(world, seeds, options)), options)
 
 
 def parse() -> argparse.Namespace:
@@ -108,6 +93,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--steps-weight", type=float, action="append")
     parser.add_argument("--vw-python", type=Path, help="a Python that has vowpalwabbit")
+    parser.add_argument(
+        "--tune-vw", action="store_true", help="only find VW's best settings, with --vw-python"
+    )
     parser.add_argument("--floor", type=float, default=0.05, help="of the rows named so")
     parser.add_argument(
         "--full", action="store_true", help="train whole policies: ten times longer"
@@ -117,6 +105,8 @@ def parse() -> argparse.Namespace:
         "--json", action="store_true", help="a line a table, with every seed's mean"
     )
     options = parser.parse_args()
+    if options.tune_vw and not options.vw_python:
+        parser.error("--tune-vw needs --vw-python")
     options.steps_weight = options.steps_weight or [0.0, -0.02]
     return options
 
@@ -136,7 +126,7 @@ def learners(
             continue
         if name in VW:
             if options.vw_python:
-                yield name, vowpal_wabbit(world, seeds, options.vw_python, *VW[name])
+                yield name, vw_rewards(world, seeds, options.vw_python, [VW[name]])[0]
         elif name.startswith("context-free"):
             run = thompson_beta if "Thompson" in name else epsilon_greedy
             yield name, np.array([run(served(world, s), np.random.default_rng(s)) for s in seeds])
@@ -154,8 +144,8 @@ def ours(floor: float) -> dict[str, Exploration]:
         "uniform": Exploration(kind="uniform"),
         "thompson": Exploration(kind="thompson", floor=0.0),
         f"thompson, floor {floor:g}": Exploration(kind="thompson", floor=floor),
-        "squarecb γ=100": Exploration(kind="squarecb", floor=0.0, gamma=100.0),
-        f"squarecb γ=100, floor {floor:g}": Exploration(kind="squarecb", floor=floor, gamma=100.0),
+        "squarecb": Exploration(kind="squarecb", floor=0.0),
+        f"squarecb, floor {floor:g}": Exploration(kind="squarecb", floor=floor),
         "squarecb γ=1000": Exploration(kind="squarecb", floor=0.0, gamma=1000.0),
         "epsilon .1": Exploration(kind="epsilon", floor=0.0),
     }
@@ -180,36 +170,22 @@ def served(world: World, seed: int) -> Floats:
     return rewards[row_order(seed, len(rewards))][:, shuffled_arms(seed, rewards.shape[1])]
 
 
-def vowpal_wabbit(
-    world: World, seeds: list[int], python: Path, options: str, features: str
+def vw_rewards(
+    world: World, seeds: list[int], python: Path, settings: Sequence[tuple[str, str]]
 ) -> Floats:
-    """(seeds, n) of VW, in its own interpreter."""
-    rewards = world.rewards
-    arms = [shuffled_arms(seed, rewards.shape[1]) for seed in seeds]
-    rows = [[round(float(x), 5) for x in row] for row in world.features.matrix]
-    task: dict[str, Any] = {
-        "arms": [f"arm{place}" for place in range(rewards.shape[1])],
-        "contexts": {"rows": list(zip(world.table.queries, rows, strict=True))},
-        "rewards": {str(order.tolist()): rewards[:, order].tolist() for order in arms},
-        "runs": [
-            {
-                "contexts": "rows",
-                "rewards": str(order.tolist()),
-                "options": options,
-                "features": features,
-                "order": row_order(seed, len(rewards)).tolist(),
-                "seed": seed,
-            }
-            for order, seed in zip(arms, seeds, strict=True)
-        ],
-    }
-    script = Path(__file__).with_name("vw_learner.py")
-    done = subprocess.run(
-        [python, script], input=json.dumps(task), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{python} can't run Vowpal Wabbit: {done.stderr[-500:]}")
-    return np.array([json.loads(line)["rewards"] for line in done.stdout.splitlines()])
+    """(settings, seeds, n) of VW."""
+    matrix = world.features.matrix
+    return vowpal_wabbit(python, world.table.queries, matrix, world.rewards, seeds, settings)
+
+
+def tune_vw(world: World, seeds: list[int], python: Path) -> None:
+    """Print what each of VW's explorers earned at each setting, the best first."""
+    for explorer in VW:
+        settings = grid(explorer)
+        means = vw_rewards(world, seeds, python, settings).mean(axis=2)
+        for index in np.argsort(-means.mean(axis=1)):
+            mean, (options, features) = means[index], settings[index]
+            print(f"{options:<38}{features:<11}{mean.mean():.4f} ±{error(mean):.4f}")
 
 
 def report(world: World, results: dict[str, Floats], options: argparse.Namespace) -> None:
@@ -232,7 +208,7 @@ def report(world: World, results: dict[str, Floats], options: argparse.Namespace
         ahead = mean - means[best] if best else mean * np.nan
         curve = " ".join(f"{x:.3f}" for x in sixths(results[name]))
         print(
-            f"{name:<26}{mean.mean():.4f} ±{error(mean):.4f}  "
+            f"{name:<25} {mean.mean():.4f} ±{error(mean):.4f}  "
             f"{ahead.mean():+.4f} ±{error(ahead):.4f}  {curve}",
             flush=True,
         )

@@ -29,7 +29,7 @@ class Exploration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     floor: float = 0.05
     gamma: float = 100.0
     epsilon: float = 0.1
-    posterior_scale: float = 0.5
+    posterior_scale: float = 0.7
     initial: float = 0.3
 
     def __post_init__(self) -> None:

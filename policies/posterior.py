@@ -84,8 +84,10 @@ class Posterior:
             tensors.centres * tensors.scale,
         )
         self._matrix = np.ascontiguousarray(np.concatenate(parts).T, dtype=np.float32)
-        self._cuts = np.cumsum([len(part) for part in parts])[:2]
+        self._cuts = len(parts[0]), len(parts[0]) + len(parts[1])
         self._offsets = np.einsum("ard,ad->ar", tensors.directions, tensors.centres)
+        self._gains = np.ascontiguousarray(tensors.gains.transpose(0, 2, 1))
+        self._least = 1.0 / tensors.rows
         self._lengths = (tensors.centres.astype(np.float64) ** 2).sum(axis=1)
 
     @classmethod
@@ -131,18 +133,19 @@ class Posterior:
                 field="features",
             )
         products = (features @ self._matrix).astype(np.float64)
-        means, along, towards = np.split(products, self._cuts, axis=1)
+        heads, others = self._cuts
+        means, along, towards = products[:, :heads], products[:, heads:others], products[:, others:]
         scaled = features * self._tensors.scale
         length = (scaled * scaled).sum(axis=1, dtype=np.float64)[:, None]
         apart = length - 2.0 * towards + self._lengths
         squares = (along.reshape(-1, self._shape[0], self._directions) - self._offsets) ** 2
         known = self._tensors
         # (n, A, 1, r) @ (A, r, M); gains never exceed the remainder: what is below 0 is rounding.
-        taken = (squares[:, :, None] @ known.gains.transpose(0, 2, 1))[:, :, 0]
+        taken = (squares[:, :, None] @ self._gains)[:, :, 0]
         spread = np.maximum(known.remainder * apart[:, :, None] - taken, 0.0)
         return Beliefs(
             means.reshape(-1, *self._shape) + known.intercepts,
-            known.noise * (1.0 / known.rows + spread),
+            known.noise * (self._least + spread),
         )
 
 

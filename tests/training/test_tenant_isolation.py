@@ -35,7 +35,11 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     for number, row in enumerate(rows):
         row["dataset"] = ("globex", "initech", SECRET)[number % 3]
         if row["dataset"] == SECRET:
-            row["query"] = REPEATED if number % 9 == 2 else f"{row['query']} ({MARKER} {number})"
+            # A third asks the same, a third is like nobody else's, a third like everybody's.
+            if number % 9 == 2:
+                row["query"] = REPEATED
+            elif number % 9 == 5:
+                row["query"] = f"{row['query']} ({MARKER} {number})"
             for arm, outcome in row["outcomes"].items():
                 outcome["quality"] = float(arm == "none")
     table, logs = write_rows(folder / "t.jsonl", rows), folder / "logs"

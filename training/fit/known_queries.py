@@ -30,7 +30,7 @@ _MOST_DISTANCES = 2_000
 _MOST_PROTOTYPES, _ROWS_A_PROTOTYPE = 64, 20
 # A cluster of fewer different queries isn't kept: it would be a query's own vector, and make
 # outliers known.
-_MIN_CLUSTER = 5
+_MIN_CLUSTER = 10
 _DIRECTIONS = 8
 _EDGES = 16
 # A standardised question feature counts a tenth of a unit-norm embedding, but one that hardly
