@@ -33,8 +33,9 @@ Bools = NDArray[np.bool_]
 HEAD_PENALTY = 30.0
 # A step moves a token's vector by at most about this, for an error of one standard deviation and in
 # units of the vector's own length.
-TABLE_RATE, HEAD_RATE = 0.3, 0.15
-BATCH = 128
+TABLE_RATE, HEAD_RATE = 0.1, 0.15
+# Rows a step, and steps a pass where there are fewer rows.
+BATCH, LEAST_STEPS = 128, 20
 MOST_PASSES, PATIENCE = 60, 5
 # An amount that never varies leaves nothing but rounding.
 _ROUNDING = 1e-9
@@ -66,6 +67,7 @@ def settings() -> dict[str, float]:
         "table_rate": TABLE_RATE,
         "head_rate": HEAD_RATE,
         "batch": BATCH,
+        "least_steps": LEAST_STEPS,
         "most_passes": MOST_PASSES,
         "patience": PATIENCE,
     }
@@ -137,7 +139,7 @@ class _Loop:
         import torch
 
         order = rng.permutation(self.learned)
-        for rows in np.array_split(order, max(len(order) // BATCH, 1)):
+        for rows in np.array_split(order, min(max(len(order) // BATCH, LEAST_STEPS), len(order))):
             for optimiser in self.optimisers:
                 optimiser.zero_grad()
             self._loss(rows).backward()

@@ -10,8 +10,8 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from training.encoders.static_table import StaticTable
 
-TOPICS = [f"topic{number}" for number in range(24)]
-FILLERS = [f"filler{number}" for number in range(40)]
+TOPICS = [f"topic{number}" for number in range(8)]
+FILLERS = [f"filler{number}" for number in range(20)]
 NEVER_ASKED = "unheard"
 WORDS = ["[UNK]", NEVER_ASKED, *TOPICS, *FILLERS]
 ARMS = ("none", "single")
@@ -19,10 +19,11 @@ DIMENSION = 12
 
 
 def blurred_table() -> StaticTable:
-    """Each topic has the same vector; the unknown token has none."""
+    """The topics' vectors are all but the same; the unknown token has none."""
     vectors = np.random.default_rng(0).normal(size=(len(WORDS), DIMENSION)).astype(np.float32)
     vectors[0] = 0.0
-    vectors[2 : 2 + len(TOPICS)] = vectors[2]
+    topics = slice(2, 2 + len(TOPICS))
+    vectors[topics] = vectors[2] + 0.1 * vectors[topics]
     vocabulary = {word: number for number, word in enumerate(WORDS)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -44,7 +45,7 @@ def rows_of(n: int, seed: int, *, noise: bool = False) -> list[dict[str, Any]]:
     rows = []
     for number in range(n):
         topic = int(rng.integers(len(TOPICS)))
-        words = [TOPICS[topic], *rng.choice(FILLERS, 4)]
+        words = [TOPICS[topic], *rng.choice(FILLERS, 2)]
         rates = [0.5, 0.5] if noise else [0.9, 0.1] if topic % 2 == 0 else [0.1, 0.9]
         outcomes = {
             arm: {"quality": float(rng.random() < rate), "steps": float(step)}

@@ -44,7 +44,7 @@ def chosen(n: int, seed: int, *, noise: bool) -> tuple[EncoderChoice, WarmStart]
 
 def test_it_is_kept_where_words_decide_that_the_encoder_blurs() -> None:
     """Of the qualities' variance .36 is noise that nobody can tell."""
-    choice, warm = chosen(400, 1, noise=False)
+    choice, warm = chosen(300, 1, noise=False)
     found = choice.comparison
     assert found.kept
     assert found.unchanged > 0.9
@@ -63,7 +63,7 @@ def test_it_is_not_kept_where_outcomes_are_noise(seed: int) -> None:
     """Null: no encoder tells anything. A gain beyond one standard error would come about in one
     world of six if the two predictions were free to differ; the seeds are fixed.
     """
-    choice, warm = chosen(250, seed, noise=True)
+    choice, warm = chosen(200, seed, noise=True)
     assert not choice.comparison.kept
     assert choice.table is None
     np.testing.assert_array_equal(choice.features, warm.features)

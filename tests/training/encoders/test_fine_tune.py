@@ -27,7 +27,7 @@ def libraries() -> None:
 
 
 @cache
-def tuned(n: int = 400, seed: int = 0, *, hidden: float = 0.0) -> FineTuned:
+def tuned(n: int = 300, seed: int = 0, *, hidden: float = 0.0) -> FineTuned:
     """On n rows, a share of whose outcomes is hidden."""
     rows = rows_of(n, 1)
     values = values_of(rows)
@@ -75,9 +75,9 @@ def test_the_unknown_token_stays_silent() -> None:
 
 def test_pure_noise_hardly_moves_the_table() -> None:
     """Where nothing can be learned, early stopping keeps the start or what is near it."""
-    rows = rows_of(400, 5, noise=True)
+    rows = rows_of(300, 5, noise=True)
     queries = [row["query"] for row in rows]
-    result = fine_tune(blurred_table(), queries, values_of(rows), np.arange(400), seed=0)
+    result = fine_tune(blurred_table(), queries, values_of(rows), np.arange(300), seed=0)
     before, after = (table.encoder().encode(TOPICS) for table in (blurred_table(), result.table))
     assert (before * after).sum(axis=1).min() > 0.95
     assert result.before - result.after < 0.02

@@ -25,7 +25,7 @@ def train(*arguments: object) -> Result:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    return write_rows(tmp_path / "table.jsonl.gz", rows_of(300, 1))
+    return write_rows(tmp_path / "table.jsonl.gz", rows_of(240, 1))
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_better_encoder_is_written_and_its_policy_decides_without_torch(
     assert manifest["feature_version"].startswith(served.version)
     record: dict[str, Any] = json.loads((encoder / "provenance.json").read_text())
     assert record["source"]["model"].startswith("static:blurred:")
-    assert record["data"]["rows"] == 300
+    assert record["data"]["rows"] == 240
     assert record["comparison"] == compared
     config.write_text(f'encoder = "static:{encoder}"\n')
     routed = tmp_path / "routed.jsonl"
@@ -88,7 +88,7 @@ def test_a_better_encoder_is_written_and_its_policy_decides_without_torch(
     done = subprocess.run([str(part) for part in command], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     arms = [json.loads(line)["arm"] for line in routed.read_text().splitlines()]
-    outcomes = [row["outcomes"] for row in rows_of(300, 1)]
+    outcomes = [row["outcomes"] for row in rows_of(240, 1)]
     value = [row[arm]["quality"] for row, arm in zip(outcomes, arms, strict=True)]
     assert sum(value) / len(value) > 0.75  # always the same arm: .5; the best of each topic: .9
 
@@ -97,7 +97,7 @@ def test_a_better_encoder_is_written_and_its_policy_decides_without_torch(
 @QUIET
 @pytest.mark.usefixtures("libraries")
 def test_an_encoder_that_is_no_better_is_not_written(config: Path, tmp_path: Path) -> None:
-    table = write_rows(tmp_path / "noise.jsonl.gz", rows_of(150, 1, noise=True))
+    table = write_rows(tmp_path / "noise.jsonl.gz", rows_of(120, 1, noise=True))
     encoder, policy = tmp_path / "encoder", tmp_path / "policy"
     result = train("--outcomes", table, "--config", config, "--fine-tune", encoder, "--to", policy)
     assert result.exit_code == 0, result.stderr
