@@ -82,13 +82,15 @@ def test_no_feature_row_is_in_the_artifact(learned: Learned) -> None:
 
 
 def test_no_row_of_a_tensor_points_where_a_query_does(learned: Learned) -> None:
-    """Scaled, centred or rounded, a query's vector would still correlate with itself."""
+    """Scaled, centred or rounded, a query's vector would still correlate with itself; the mean of
+    ten queries that differ in a number comes near to each of them, but not that near.
+    """
     embeddings = np.unique(of(learned, SECRET).features[:, :-QUESTION_COLUMNS], axis=0)
     mean = learned.rounds.features[:, :-QUESTION_COLUMNS].mean(axis=0)
     for name, rows in vectors(learned.artifact, learned.rounds.features.shape[1]):
         for candidates in (rows, rows + mean):
             for targets in (embeddings, embeddings - mean):
-                assert cosines(candidates, targets).max() < 0.98, name
+                assert cosines(candidates, targets).max() < 0.998, name
 
 
 def vectors(artifact: Artifact, dimension: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -111,7 +113,7 @@ def cosines(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[n
 def test_the_check_would_see_a_scaled_row(learned: Learned) -> None:
     row = of(learned, SECRET).features[:1, :-QUESTION_COLUMNS].astype(np.float64)
     stored = (0.3 * row).astype(np.float16)
-    assert cosines(stored.astype(np.float64), row).max() > 0.98
+    assert cosines(stored.astype(np.float64), row).max() > 0.998
 
 
 def test_a_tenant_is_decided_for_by_what_was_learned_of_it(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from training.commands.fine_tuning import check_fine_tuning, train_fine_tuned
 from training.commands.options import (
     config_option,
     directory_option,
@@ -17,6 +18,7 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
+    from training.tables.outcomes import OutcomeTable
     from training.tables.warm_start import WarmStart
 
 
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
 @click.option(
     "--objective",
     help="Name or JSON, by which candidates are compared on logs.  [default: each request's own]",
+)
+@directory_option(
+    "--fine-tune",
+    metavar="ENCODER_DIR",
+    help="On outcomes: fine-tune the configured static encoder too, and write it to this new "
+    "directory where it is clearly better out of fold. Needs the extra `encoders`.",
 )
 @click.option(
     "--tenants/--no-tenants",
@@ -59,6 +67,7 @@ def command(
     seed: int,
     holdout: float | None,
     objective: str | None,
+    fine_tune: Path | None,
     tenants: bool,
     engine: str,  # noqa: ARG001 - one engine so far
     config: Path | None,
@@ -75,6 +84,7 @@ def command(
       rag-policy train --logs logs/ --to policy/
       rag-policy train --outcomes table.jsonl.gz --split train --to policy/
       rag-policy train --logs logs/ --outcomes table.jsonl.gz --to policy/ --seed 7 --json
+      rag-policy train --outcomes table.jsonl.gz --fine-tune my-encoder/ --to policy/
     """
     from policies.artifact import write_artifact
     from policies.settings import read_policy_settings
@@ -83,14 +93,27 @@ def command(
         raise click.UsageError("give --logs, --outcomes or both")
     if split is not None and not outcomes:
         raise click.UsageError("--split needs --outcomes")
+    if fine_tune is not None and (logs is not None or not outcomes):
+        raise click.UsageError(
+            "--fine-tune needs --outcomes, without --logs: it learns from queries' texts with "
+            "every arm's outcome"
+        )
     settings = read_policy_settings(config)
     weights = None if objective is None else resolve_objective_option(objective, settings).weights
-    warm = _outcomes(outcomes, split, settings) if outcomes else None
+    if fine_tune is not None:
+        check_fine_tuning(fine_tune, settings)
+    table, warm = _outcomes(outcomes, split, settings) if outcomes else (None, None)
     source: dict[str, object] = {"outcomes": [str(path.resolve()) for path in outcomes]}
     source["split"] = split
+    policy: Policy
     if logs is None:
+        assert table is not None
         assert warm is not None
-        policy = _from_outcomes(warm, seed, {"source": "outcomes", **source})
+        source = {"source": "outcomes", **source}
+        if fine_tune is None:
+            policy = _from_outcomes(warm, seed, source)
+        else:
+            policy = train_fine_tuned(table, warm, settings, fine_tune, seed, source)
     else:
         policy = _from_logs(logs, warm, holdout, weights, tenants, seed, source)
     write_artifact(policy.artifact(), to)
@@ -99,7 +122,7 @@ def command(
 
 def _outcomes(
     outcomes: tuple[Path, ...], split: str | None, settings: "PolicySettings"
-) -> "WarmStart":
+) -> "tuple[OutcomeTable, WarmStart]":
     from training.progress import progress
     from training.tables.outcomes import read_outcomes
     from training.tables.query_features import query_features
@@ -109,7 +132,7 @@ def _outcomes(
         table = read_outcomes(outcomes, split=split, advance=advance)
     with progress("computing features", total=len(table)) as advance:
         features = query_features(table.queries, settings.encoder, advance=advance)
-    return warm_start_of(table, features)
+    return table, warm_start_of(table, features)
 
 
 def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "Policy":

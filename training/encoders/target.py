@@ -15,10 +15,7 @@ def new_directory(to: Path) -> Iterator[Path]:
 
     Raises EncoderError where `to` exists and isn't an empty directory.
     """
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise EncoderError(
-            f"{to} isn't empty: an encoder's directory is never changed, name a new one", field="to"
-        )
+    require_new(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{to.name}-", dir=to.parent))
     try:
@@ -28,6 +25,15 @@ def new_directory(to: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def require_new(to: Path, *, field: str = "to") -> None:
+    """Raises EncoderError where `to` exists and isn't an empty directory; `field` asked for it."""
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise EncoderError(
+            f"{to} isn't empty: an encoder's directory is never changed, name a new one",
+            field=field,
+        )
 
 
 def size_of(directory: Path) -> int:

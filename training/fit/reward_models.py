@@ -35,11 +35,15 @@ class RecipeScore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FittedRewards(NamedTuple):
-    """The model, the recipe of each metric, and the evidence on which it was chosen."""
+    """The model, the recipe of each metric, and the evidence on which it was chosen.
+
+    `out_of_fold` (n, A, M) is what the chosen recipes expect of rows they never saw.
+    """
 
     model: RewardModel
     recipes: dict[str, Recipe]
     scores: list[RecipeScore]
+    out_of_fold: Floats
 
 
 @one_thread()
@@ -51,6 +55,7 @@ def fit_rewards(
     *,
     seed: int,
     advance: Callable[[int], None] = lambda _: None,
+    fold_features: Mapping[int, Singles] | None = None,
 ) -> FittedRewards:
     """Fit all members, choose each metric's recipe, and blend.
 
@@ -61,30 +66,37 @@ def fit_rewards(
         metrics: the metrics' names.
         seed: of landmarks and networks.
         advance: told of steps done, one a fold and one for the whole.
+        fold_features: by fold, all rows' features (n, d) as they are learned without that fold;
+            needed where the features themselves are learned from outcomes.
     """
-    predictions = _out_of_fold(features, values, folds, seed, advance)
+    by_fold = fold_features or {int(fold): features for fold in np.unique(folds)}
+    predictions = _out_of_fold(by_fold, values, folds, seed, advance)
     members = fit_members(features, values, seed=seed)
     means = head_means(values)
     families = np.array([member.family for member in members])
     recipes: dict[str, Recipe] = {}
     scores: list[RecipeScore] = []
+    expected = np.zeros(values.shape)
     for m, metric in enumerate(metrics):
         offered = predictions[:, :, :, m] - means[:, m]
         wanted = values[:, :, m] - means[:, m]
-        losses = {MEANS: _loss(np.zeros(wanted.shape), wanted)}
+        stacked = {MEANS: np.zeros(wanted.shape)}
         for name in (*FAMILIES, BLEND):
             mine = _members_of(name, families)
-            losses[name] = _loss(stacked_out_of_fold(offered[mine], wanted, folds), wanted)
+            stacked[name] = stacked_out_of_fold(offered[mine], wanted, folds)
+        losses = {name: _loss(predicted, wanted) for name, predicted in stacked.items()}
         least = min(losses.values())
         simplest = least + _TIE * losses[MEANS]
         chosen = next(name for name, loss in losses.items() if loss <= simplest)
         recipes[metric] = _recipe(chosen, members, families, offered, wanted)
+        expected[:, :, m] = means[:, m] + stacked[chosen]
         scores += [
             RecipeScore(metric=metric, recipe=name, loss=loss, chosen=name == chosen)
             for name, loss in losses.items()
         ]
     advance(1)
-    return FittedRewards(blend(members, recipes, means, values, metrics, features), recipes, scores)
+    model = blend(members, recipes, means, values, metrics, features)
+    return FittedRewards(model, recipes, scores, expected)
 
 
 @one_thread()
@@ -103,7 +115,7 @@ def refit_rewards(
 
 
 def _out_of_fold(
-    features: Singles,
+    features: Mapping[int, Singles],
     values: Floats,
     folds: Ints,
     seed: int,
@@ -113,11 +125,12 @@ def _out_of_fold(
     predictions: Floats | None = None
     for fold in np.unique(folds):
         test = folds == fold
-        members = fit_members(features[~test], values[~test], seed=seed)
+        known = features[int(fold)]
+        members = fit_members(known[~test], values[~test], seed=seed)
         if predictions is None:
             predictions = np.zeros((len(members), *values.shape))
         for number, member in enumerate(members):
-            predictions[number, test] = member.expected(features[test])
+            predictions[number, test] = member.expected(known[test])
         advance(1)
     assert predictions is not None
     return predictions

@@ -16,14 +16,14 @@ from training.errors import EmptyLogError
 from training.fit.bases import GAMMA, LANDMARKS
 from training.fit.candidates import ALPHAS, MIN_ARM_ROWS
 from training.fit.feature_scale import QUESTION_SHARE, fit_scale
-from training.fit.folds import group_numbers, grouped_folds
+from training.fit.folds import Ints, group_numbers, grouped_folds
 from training.fit.heads import linear_policy
 from training.fit.known_queries import with_known_queries
 from training.fit.log_evidence import FOLDS, WarmRows
 from training.fit.log_fit import DEFAULT, LogFit, fit_from_rounds
 from training.fit.members import PENALTIES
 from training.fit.posterior import fit_posterior
-from training.fit.reward_models import fit_rewards
+from training.fit.reward_models import FittedRewards, fit_rewards
 from training.judge.gate import MIN_EFFECTIVE
 from training.log.rounds import Floats, LoggedRounds
 from training.tables.warm_start import WarmStart, aligned_values
@@ -45,6 +45,8 @@ def train_on_outcomes(
     seed: int,
     source: Mapping[str, Any],
     advance: Callable[[int], None] = lambda _: None,
+    fitted: FittedRewards | None = None,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> BlendPolicy:
     """A policy from full-information rows.
 
@@ -53,15 +55,14 @@ def train_on_outcomes(
         seed: of the folds, the landmarks and the networks.
         source: for the manifest: files, split and the like.
         advance: told of steps done, of OUTCOME_STEPS.
+        fitted: the reward models, where they are fitted on these rows and `outcome_folds` already.
+        evaluation: for the manifest, beside the reward models' own.
 
     Raises:
         EmptyLogError: there are fewer than MIN_ROWS rows.
     """
-    n = len(rows.values)
-    if n < MIN_ROWS:
-        raise EmptyLogError(f"{n} rows are too few to train on; give at least {MIN_ROWS}")
-    folds = grouped_folds(group_numbers(rows.query_hashes), FOLDS, seed)
-    fitted = fit_rewards(
+    folds = outcome_folds(rows, seed)
+    fitted = fitted or fit_rewards(
         rows.features, rows.values, folds, rows.metrics, seed=seed, advance=advance
     )
     manifest = Manifest(
@@ -73,7 +74,7 @@ def train_on_outcomes(
         created_at=_now(),
         training={
             **source,
-            "rows": n,
+            "rows": len(rows.values),
             "sha256": rows.sha256,
             QUERY_FILTER: query_filter(rows.query_hashes),
         },
@@ -87,12 +88,24 @@ def train_on_outcomes(
             "penalties": {family: list(grid) for family, grid in PENALTIES.items()},
             "recipes": msgspec.to_builtins(fitted.recipes),
         },
-        evaluation={"cross_fitted": msgspec.to_builtins(fitted.scores)},
+        evaluation={"cross_fitted": msgspec.to_builtins(fitted.scores), **(evaluation or {})},
     )
     scale = fit_scale(rows.features)
     posterior = fit_posterior(scale.apply(rows.features), rows.values, scale)
     policy = BlendPolicy(manifest, fitted.model, carried=posterior.tensors)
     return with_known_queries(policy, rows.features, seed)
+
+
+def outcome_folds(rows: WarmStart, seed: int) -> Ints:
+    """(n,) the fold of each full-information row.
+
+    Raises:
+        EmptyLogError: there are fewer than MIN_ROWS rows.
+    """
+    n = len(rows.values)
+    if n < MIN_ROWS:
+        raise EmptyLogError(f"{n} rows are too few to train on; give at least {MIN_ROWS}")
+    return grouped_folds(group_numbers(rows.query_hashes), FOLDS, seed)
 
 
 def holdout_of(rounds: int) -> float:

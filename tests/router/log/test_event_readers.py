@@ -1,6 +1,5 @@
 """The contract of every EventReader: it reads what its EventStore has stored."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -56,13 +55,26 @@ async def test_a_trace_is_that_of_the_store(pair: Pair) -> None:
     assert reader.trace("decision-000404") is None
 
 
+def next_millisecond(client: redis.Redis) -> None:
+    """Wait until the store's clock has ticked."""
+    began = milliseconds(client)
+    while milliseconds(client) == began:
+        pass
+
+
+def milliseconds(client: redis.Redis) -> int:
+    seconds, microseconds = client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
 async def test_a_start_leaves_earlier_entries_out(valkey_url: str) -> None:
     """By the store's own clock."""
     store = RedisEventStore.from_url(valkey_url)
     with redis.Redis.from_url(valkey_url) as client:
         await store.append([decision(1)])
-        await asyncio.sleep(0.002)  # stream ids count milliseconds
+        next_millisecond(client)  # stream ids count them
         seconds, microseconds = client.time()
+        next_millisecond(client)
         await store.append([decision(2)])
         reader = RedisEventReader(client)
         found = reader.read("decisions", reader.start(seconds + microseconds / 1e6), 10)

@@ -109,3 +109,24 @@ def test_an_arm_without_a_metric_is_expected_to_be_as_the_others_are() -> None:
     model = fit_rewards(features, values, np.arange(400) % 5, ["latency_s"], seed=0).model
     expected = model.expected(features).mean(axis=0)[:, 0]
     assert expected[2] == pytest.approx(expected[:2].mean(), abs=0.05)
+
+
+def test_features_learned_from_outcomes_are_judged_where_they_did_not_see_them() -> None:
+    """Features that give away the outcomes of the rows they were learned on, and only of those,
+    are worth nothing: the arms' means are kept.
+    """
+    rng = np.random.default_rng(3)
+    n = 400
+    values = (rng.random((n, 2, 1)) < 0.5).astype(np.float64)
+    folds = grouped_folds(np.arange(n), 5, 0)
+    leaking = features_of(n, rng)
+    leaking[:, 0] = values[:, 0, 0] - values[:, 1, 0]
+    by_fold = {}
+    for fold in range(5):
+        by_fold[fold] = leaking.copy()
+        by_fold[fold][folds == fold, 0] = rng.permutation(leaking[folds == fold, 0])
+    honest = fit_rewards(leaking, values, folds, ("quality",), seed=0, fold_features=by_fold)
+    fooled = fit_rewards(leaking, values, folds, ("quality",), seed=0)
+    spread = honest.model.expected(leaking)[:, :, 0].std(axis=0)
+    assert (spread < 0.1).all()
+    assert (fooled.model.expected(leaking)[:, :, 0].std(axis=0) > 0.2).all()
