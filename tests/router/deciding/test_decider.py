@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from router.decider import Decider
 
 from policies.artifact import Manifest
 from policies.choose import choose
@@ -12,6 +11,7 @@ from policies.features import Featurizer
 from policies.linear_policy import IDENTITY, LinearPolicy
 from policies.posterior import Posterior, PosteriorTensors, utility_beliefs
 from router.api.schemas import RouteRequest
+from router.deciding.decider import Decider
 from router.serving_policy import ServingPolicy, fit_to_service
 from router.settings import Settings
 
@@ -51,7 +51,9 @@ def policy(decider: Decider) -> LinearPolicy:
         created_at="",
     )
     links = np.full(2, IDENTITY, dtype=np.int8)
-    return LinearPolicy(manifest, 0.1 * coefficients, intercepts, links, posterior=Posterior(parts))
+    return LinearPolicy(
+        manifest, 0.1 * coefficients, intercepts, links, carried=Posterior(parts).tensors
+    )
 
 
 def serving(
