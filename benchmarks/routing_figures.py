@@ -231,7 +231,8 @@ def two_arms(path: Path, group: str, seeds: int) -> Table:
             outer = grouped_folds(units, count, seed)
             for fold in range(count):
                 kept = outer != fold
-                inner = grouped_folds(units, FOLDS, seed + 1)[kept]
+                # As `rag-policy train` makes them, which knows nothing of the groups.
+                inner = grouped_folds(alike, FOLDS, seed + 1)[kept]
                 model = fit_rewards(
                     rows.features[kept],
                     rows.table.values[kept],
