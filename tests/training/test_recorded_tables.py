@@ -50,6 +50,7 @@ def test_the_value_on_datasets_left_out_is_reported(report: Any) -> None:
     assert all(entry["trained_on"].startswith("the policy's training rows") for entry in left)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("logger", ["uniform", "epsilon:0.1"])
 def test_what_is_learned_from_a_log_is_no_worse_than_the_best_arm(
     logger: str, table: Path, tmp_path: Path
