@@ -127,7 +127,7 @@ def _caption(report: OutcomeReport) -> str:
     error = report.curve[0].standard_error.get("quality", 0.0)
     return (
         f"quality ± {error:.4f} (s.e.). The first objective recovers {recovered} of the gap from "
-        "the best fixed arm to the oracle; query text alone recovers 10–20 % at most, here and in "
+        "the best fixed arm to the oracle; query text alone has recovered 10–20 % at most in "
         "print."
     )
 

@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Draws of an arm for which all arms' residuals together stand in, in the variance of its own.
-PSEUDO_DRAWS = 20.0
 # What another policy on the same rounds needn't compute again.
-_OF_NO_POLICY = ("drawn", "groups", "residuals", "arm_variances", "magnitude")
+_OF_NO_POLICY = ("drawn", "groups", "residuals", "known", "squares", "magnitude")
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,12 @@ class Sample:
         )
 
     @cached_property
+    def magnitude(self) -> float:
+        """The largest reward or prediction, in absolute value: what rounding errors go with."""
+        found = (np.abs(part).max(initial=0.0) for part in (self.reward, self.estimated_rewards))
+        return float(max(found))
+
+    @cached_property
     def drawn(self) -> NDArray[np.intp]:
         """(n,) where each row's drawn arm stands in a flattened (n, A) array."""
         return np.asarray(np.arange(len(self)) * self.action_dist.shape[1] + self.action)
@@ -78,28 +82,19 @@ class Sample:
         return self.reward - self.estimated_rewards.take(self.drawn)
 
     @cached_property
-    def magnitude(self) -> float:
-        """The largest reward or prediction, in absolute value: what rounding errors go with."""
-        found = (np.abs(part).max(initial=0.0) for part in (self.reward, self.estimated_rewards))
-        return float(max(found))
-
-    @cached_property
     def baseline(self) -> Floats:
         """(n,) Σ_a π(a|x) · predicted reward."""
         return np.asarray(np.einsum("na,na->n", self.action_dist, self.estimated_rewards))
 
     @cached_property
-    def arm_variances(self) -> Floats:
-        """(A,) the mean squared residual of each arm's reported draws, shrunk to that of all by
-        PSEUDO_DRAWS.
-        """
-        known = np.isfinite(self.pscore)
-        arms = self.action_dist.shape[1]
-        action, squares = self.action[known], self.residuals[known] ** 2
-        counts = np.bincount(action, minlength=arms)
-        pooled = squares.mean() if len(squares) else 0.0
-        sums = np.bincount(action, weights=squares, minlength=arms)
-        return np.asarray((sums + PSEUDO_DRAWS * pooled) / (counts + PSEUDO_DRAWS))
+    def known(self) -> NDArray[np.bool_]:
+        """(n,) whether the reward was reported."""
+        return np.isfinite(self.pscore)
+
+    @cached_property
+    def squares(self) -> Floats:
+        """(n,) squared residuals, 0 where the reward isn't known."""
+        return np.where(self.known, self.residuals**2, 0.0)
 
     def factors(self, arm: int) -> Floats:
         """(n,) the weight that each round would have had, had it drawn this arm; 0 where it never

@@ -9,6 +9,10 @@ from training.judge.sample import Floats, Sample
 
 # How far the design's variance may be off, relatively, for what it assumes of the residuals.
 DESIGN_CV = 0.1
+# Draws of an arm for which all arms' residuals together stand in, in the variance of its own.
+PSEUDO_DRAWS = 20.0
+# Of the rewards' range: predictions nearer to its ends than this are taken to be this near.
+_LEAST_MARGIN = 0.05
 
 
 def standard_error(
@@ -72,17 +76,63 @@ def dr_error(sample: Sample, rounds: Floats) -> float:
 def design_variance(sample: Sample) -> float:
     """The variance of a round's DR value, over rounds and all draws the log could have made:
 
-        Var(baseline) + mean_x Σ_a π(a|x)² / p(a|x) · σ_a²
+        Var(baseline) + mean_x Σ_a f_a(x) · σ_a²(x),   f_a(x) = π(a|x)² / p(a|x)
 
-    with σ_a² the mean squared residual of arm a's draws (`Sample.arm_variances`), taken to be the
-    same for all queries.
+    with σ_a²(x) an arm's residual variance. It differs between queries, and a policy departs from
+    the incumbent on just those where answers are uncertain; so it is estimated in two ways, and the
+    greater counts: from the residuals seen, those on rounds of a large f_a weighing as much more;
+    and as (q − low)·(high − q), scaled to the arm's residuals, with q the predicted reward and low
+    and high the rewards' range (for rewards of 0 and 1 that is their variance, if q is right). In
+    both, all arms' draws together count as PSEUDO_DRAWS of each arm.
     """
-    n, arms = sample.action_dist.shape
-    drawn = sum(
-        float(sample.arm_variances[arm] * (sample.action_dist[:, arm] @ sample.factors(arm)))
-        for arm in range(arms)
-    )
-    return float(sample.baseline.var() + drawn / n)
+    arms = range(sample.action_dist.shape[1])
+    factors = [sample.action_dist[:, arm] * sample.factors(arm) for arm in arms]
+    drawn = max(_seen_variance(sample, factors), _shaped_variance(sample, factors))
+    return float(sample.baseline.var()) + drawn
+
+
+def _seen_variance(sample: Sample, factors: list[Floats]) -> float:
+    """The mean over rounds of Σ_a f_a · σ_a², from the squared residuals."""
+    total = 0.0
+    for arm, factor in enumerate(factors):
+        mean = float(factor.mean())
+        if mean > 0.0:
+            weights = np.where(sample.known, factor / mean, 0.0)
+            squares = weights * sample.squares
+            everyone = _ratio(squares.sum(), weights.sum())
+            own = sample.action == arm
+            draws = float(weights[own].sum()) + PSEUDO_DRAWS
+            total += mean * (float(squares[own].sum()) + PSEUDO_DRAWS * everyone) / draws
+    return total
+
+
+def _shaped_variance(sample: Sample, factors: list[Floats]) -> float:
+    """The mean over rounds of Σ_a f_a · σ_a², with σ_a² from the predicted reward."""
+    rewards = sample.reward[sample.known]
+    if len(rewards) == 0 or np.ptp(rewards) == 0.0:
+        return 0.0
+    low, high = float(rewards.min()), float(rewards.max())
+    shapes = _shape(sample.estimated_rewards.take(sample.drawn), low, high) * sample.known
+    count = len(factors)
+    squares = np.bincount(sample.action, weights=sample.squares, minlength=count)
+    expected = np.bincount(sample.action, weights=shapes, minlength=count)
+    pooled = PSEUDO_DRAWS / len(rewards)
+    scales = (squares + pooled * squares.sum()) / (expected + pooled * expected.sum())
+    return sum(
+        float(scales[arm] * (factor @ _shape(sample.estimated_rewards[:, arm], low, high)))
+        for arm, factor in enumerate(factors)
+    ) / len(sample)
+
+
+def _shape(predicted: Floats, low: float, high: float) -> Floats:
+    """(q − low)·(high − q), q kept a little inside the range: no answer is ever certain."""
+    margin = _LEAST_MARGIN * (high - low)
+    inside = np.clip(predicted, low + margin, high - margin)
+    return np.asarray((inside - low) * (high - inside))
+
+
+def _ratio(over: float, under: float) -> float:
+    return float(over / under) if under > 0.0 else 0.0
 
 
 def _relative_variance(sample: Sample, rounds: Floats) -> float:
