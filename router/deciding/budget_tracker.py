@@ -31,6 +31,10 @@ _FIRST, _SOON, _ASTRAY = (8, 16, 32), 16, 8.0
 # Of a window: the debt is paid back within 1/_PAYBACK of it, and is forgotten beyond _MOST_OWED of
 # what may be spent in it, since what can't be met mustn't be paid for by later requests.
 _PAYBACK, _MOST_OWED = 160.0, 0.01
+# Requests of a batch, or in flight together, are decided with one weight before any of them is
+# booked: so many together pay back this part of the debt at most, or each batch would overshoot.
+# How many there are is forgotten by a tenth with each that is served with the weight of the moment.
+_PER_BATCH, _FORGET = 0.5, 0.9
 # An arm's measured excess over what is expected of it: draws remembered, and draws it is shrunk by.
 _MEMORY, _SHRINKAGE = 200.0, 20.0
 # Anyone may report a metric, and once may report nonsense: no measurement moves an arm's mean
@@ -75,6 +79,7 @@ class BudgetTracker:
         self._rows: deque[_Row] = deque(maxlen=ROWS)
         self._decisions, self._debt, self._spent = 0, 0.0, 0.0
         self._since_learning, self._astray = 0, 0.0
+        self._stale, self._together = 0, 1.0
         self._window: deque[_Charge] = deque()
         self._pending: OrderedDict[str, _Charge] = OrderedDict()
         self._excess: dict[str, tuple[float, float]] = {}
@@ -114,6 +119,7 @@ class BudgetTracker:
             charge = _Charge(event.arm, expected, expected + self._offset(event.arm))
             self._book(event.decision_id, charge)
             self._rows.append(_Row(event.arms, event.eligible, event.expected))
+            self._notice_delay(event.weights)
             self._decisions += 1
             self._since_learning += 1
             self._astray += charge.amount - self._target()
@@ -167,7 +173,16 @@ class BudgetTracker:
         self._debt = min(max(self._debt + amount, -most), most)
 
     def _target(self) -> float:
-        return self._budget.at_most - _PAYBACK / self._budget.window * self._debt
+        rate = min(_PAYBACK / self._budget.window, _PER_BATCH / self._together)
+        return self._budget.at_most - rate * self._debt
+
+    def _notice_delay(self, weights: Mapping[str, float]) -> None:
+        """How many decisions a weight is used for: one served with an older weight adds to them."""
+        if weights == self.weights():
+            self._stale, self._together = 0, max(_FORGET * self._together, 1.0)
+        else:
+            self._stale += 1
+            self._together = max(self._together, self._stale + 1.0)
 
     def _aim(self) -> None:
         if self._curve is not None:

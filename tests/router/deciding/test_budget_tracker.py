@@ -46,11 +46,16 @@ class World:
         report: bool = True,
         metrics: bool = True,
         spread: float = 0.1,
+        batch: int = 1,
     ) -> None:
-        """Serve requests whose real cost is `real` times what is expected, and lognormal noise."""
-        for _ in range(requests):
+        """Serve requests whose real cost is `real` times what is expected, and lognormal noise;
+        those of a batch are decided with one weight.
+        """
+        weights = self.tracker.weights()
+        for request in range(requests):
             quality = self.rng.normal(gain * COSTS, spread)
-            weights = self.tracker.weights()
+            if request % batch == 0:
+                weights = self.tracker.weights()
             utilities = quality + weights["steps"] * COSTS
             eligible = np.array([[arm in arms for arm in ARMS]])
             row = arm_probabilities(utilities[None], eligible, self.exploration)[0]
@@ -182,6 +187,15 @@ def test_it_starts_from_the_configured_weight() -> None:
     world = World(BudgetSettings(metric="steps", at_most=1.0, weight=0.07))
     assert world.tracker.weights() == {"quality": 1.0, "steps": -0.07}
     assert world.tracker.state().status == "starting"
+
+
+def test_batches_served_with_one_weight_do_not_make_it_swing() -> None:
+    world = World()
+    world.serve(20_000, 0.1, batch=200)
+    weights = np.array(world.weights[4_000::200])
+    assert weights.min() > 0.5 * np.median(weights)
+    assert weights.max() < 2.0 * np.median(weights)
+    assert np.abs(world.deviations(4_000)).max() < 0.1
 
 
 def test_queries_that_are_all_alike_are_divided_between_two_arms() -> None:
