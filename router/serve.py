@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
@@ -35,7 +36,15 @@ from router.settings import RedisSettings, Settings
 _GRACE_S = 7
 
 
-def serve(settings: Settings, *, host: str, port: int, workers: int, data: Path) -> None:
+def serve(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    data: Path,
+    loop: Literal["asyncio", "uvloop"] = "asyncio",
+) -> None:
     """Serve until told to stop; returns once every accepted event is safe.
 
     Raises:
@@ -54,7 +63,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int, data: Path)
             port=port,
             workers=workers,
             # Measured: uvloop's tail latency under 128 connections is worse than asyncio's.
-            loop="asyncio",
+            loop=loop,
             http="httptools",
             access_log=False,
             log_level="info",
