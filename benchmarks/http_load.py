@@ -39,7 +39,7 @@ from typing import NamedTuple
 
 from bench_report import Report, Row, write_report
 from decision_path import blend
-from processes import children, cpu_seconds, resident_mb
+from processes import cpu_seconds, resident_mb
 from redis import Redis
 
 from policies.artifact import Artifact
@@ -54,7 +54,9 @@ WORKER_CORE, GENERATOR_CORE = 0, 1
 BATCH = 64
 SCRIPT = Path(__file__).with_suffix(".lua")
 SERVE = (
-    "import pathlib, sys; from router.serve import serve; from router.settings import read_settings;"
+    "import pathlib, sys;"
+    "from router.serve import serve;"
+    "from router.settings import read_settings;"
     "config, port, workers, data, loop = sys.argv[1:];"
     "serve(read_settings(pathlib.Path(config)), host='127.0.0.1', port=int(port),"
     " workers=int(workers), data=pathlib.Path(data), loop=loop)"
@@ -266,9 +268,7 @@ def press(running: Service, load: Load, seconds: float) -> Figures:
     )
 
 
-def wrk(
-    port: int, load: Load, seconds: float, bodies: Path
-) -> tuple[dict[str, float], float]:
+def wrk(port: int, load: Load, seconds: float, bodies: Path) -> tuple[dict[str, float], float]:
     """Its report, and its CPU seconds."""
     process = subprocess.Popen(
         ["taskset", "-c", str(GENERATOR_CORE), "wrk", "-t1", f"-c{load.connections}",
@@ -339,7 +339,9 @@ def stands_still(count) -> int:  # type: ignore[no-untyped-def]
 
 def measure_startup(home: Path) -> list[Row]:
     """Medians of five: importing the service, and from its start to its first answer."""
-    code = "import time; t = time.perf_counter(); import router.serve; print(time.perf_counter() - t)"
+    code = (
+        "import time; t = time.perf_counter(); import router.serve; print(time.perf_counter() - t)"
+    )
     imports = [
         float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(5)
     ]
@@ -400,8 +402,8 @@ def free_port() -> int:
 def show(figures: dict[tuple[Setting, Load], Figures], memory: dict[Setting, float]) -> None:
     """One row a load."""
     print(
-        f"{'policy':<9}{'workers':>7} {'loop':<9}{'load':<17}{'made/s':>9}{'p50 ms':>8}{'p99 ms':>8}"
-        f"{'max ms':>8}{'worker µs':>11}{'wrk µs':>8}{'store µs':>9}{'/s a core':>10}"
+        f"{'policy':<9}{'workers':>7} {'loop':<9}{'load':<17}{'made/s':>9}{'p50 ms':>8}"
+        f"{'p99 ms':>8}{'max ms':>8}{'worker µs':>11}{'wrk µs':>8}{'store µs':>9}{'/s a core':>10}"
         f"{'in log':>9}{'made':>9}{'MB':>6}"
     )
     for (setting, load), found in figures.items():
@@ -420,7 +422,7 @@ def rows_of(
     """The figures that goals are set for, and what they are compared with."""
     few, many, batch = LOADS
     rows = []
-    for setting in memory:
+    for setting, megabytes in memory.items():
         who = f"{setting.policy}, {setting.workers} × {setting.loop}"
         alone = setting.workers == 1 and setting.loop == "asyncio"
         for load, least, latest in ((few, 5000, 20), (many, None, 60), (batch, 25000, None)):
@@ -430,7 +432,7 @@ def rows_of(
             goal = f"<= {latest}" if latest and alone else None
             rows.append(Row(f"{who}, {load.name}, p99", found.p99_ms, "ms", goal))
         goal = "<= 150"
-        rows.append(Row(f"{who}, the largest worker", memory[setting], "MB", goal, "VmRSS"))
+        rows.append(Row(f"{who}, the largest worker", megabytes, "MB", goal, "VmRSS"))
     return [*rows, *scaling(figures)]
 
 

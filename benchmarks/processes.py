@@ -12,17 +12,11 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """The memory that the process holds now (VmRSS), pages shared with others included; 10⁶ bytes."""
+    """The memory that the process holds now, pages shared with others included; 10⁶ bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise ProcessLookupError(f"process {pid} has ended")
-
-
-def children(pid: int) -> list[int]:
-    """Processes that the process has started and that still run."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def _cpu_of(pid: int) -> float:

@@ -13,6 +13,7 @@ from router.api.schemas import (
     RouteRequest,
     RouteResponse,
 )
+from router.api.short_path import ShortPath
 from router.auth import Caller, caller_guard
 from router.services import Services
 
@@ -28,6 +29,7 @@ class RouteController(Controller):
         status_code=HTTP_200_OK,
         summary="Decide how to answer one query",
         responses=problems(400, 401, 403, 408, 413, 503),
+        middleware=[ShortPath],
     )
     async def route(
         self,
@@ -44,6 +46,7 @@ class RouteController(Controller):
         status_code=HTTP_200_OK,
         summary="Decide on up to 256 queries",
         responses=problems(400, 401, 403, 408, 413, 503),
+        middleware=[ShortPath],
     )
     async def route_batch(
         self,
