@@ -28,7 +28,7 @@ from router.api.feedback import FeedbackController
 from router.api.operations import HealthController, MetricsController
 from router.api.policies import PolicyController
 from router.api.route import RouteController
-from router.api.strict_request import StrictRequest
+from router.api.strict_request import MAX_BODY_BYTES, StrictRequest
 from router.auth import Keys, caller_of
 from router.deciding.decider import Decider
 from router.drift_monitor import DriftMonitor
@@ -48,7 +48,6 @@ from router.rollout.watch import RolloutWatch
 from router.services import Services
 from router.settings import Settings
 
-MAX_BODY_BYTES = 1_048_576
 _REPORT_STATES_EVERY_S = 1.0
 
 
@@ -123,7 +122,7 @@ def create_app(
 
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
-        app.state.access = keys
+        app.state.access, app.state.services = keys, services
         await log.start()
         await watcher.start()
         if watch is not None:

@@ -97,12 +97,12 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
     return Caller(keys.tenant_of(request.headers.get("authorization")))
 
 
-def caller_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # type: ignore[type-arg]
+async def caller_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # type: ignore[type-arg]
     """For endpoints that any caller with a key may use."""
     connection.app.state.access.check_caller(connection.headers.get("authorization"))
 
 
-def admin_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # type: ignore[type-arg]
+async def admin_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # type: ignore[type-arg]
     """For endpoints that change what serves."""
     connection.app.state.access.check_admin(connection.headers.get("authorization"))
 

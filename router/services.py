@@ -1,6 +1,7 @@
 """What the endpoints work with, assembled once by `create_app`."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from router.answers.answerer import Answerer
 from router.deciding.decider import Decider
@@ -26,6 +27,7 @@ class Services:
     answerer: Answerer
     drift: DriftMonitor
     watch: RolloutWatch | None = None
+    batch_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def report_states(self) -> None:
         """Tell the metrics what the log, the breakers, drift and a rollout have come to."""

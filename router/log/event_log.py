@@ -58,7 +58,7 @@ class EventLog:
         spool: Spool,
         *,
         capacity: int = 10_000,
-        batch_size: int = 500,
+        batch_size: int = 2_000,
         batch_delay_s: float = 0.005,
         store_timeout_s: float = 2.0,
         longest_pause_s: float = 5.0,
