@@ -53,8 +53,8 @@ def build(arms: list[str], train: list[dict[str, Any]]) -> Peer:
             Way("predict, embedding ready", PREDICTS, embedding.predict, prepare=of_embedding),
             Way(
                 "learn",
-                "one online step on a logged draw: parse, predict, update. This project learns from "
-                "its log, offline: there is nothing on the decision's path to compare it with",
+                "one online step on a logged draw: parse, predict, update. This project learns "
+                "offline, from its log: no step on the decision's path compares with it",
                 words.learn,
                 prepare=lambda query: labelled(
                     of_words(query), rng.randrange(len(arms)), 0.5, arms
