@@ -22,7 +22,7 @@ def machine() -> dict[str, str]:
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(),
-        "CPU": f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores usable of {os.cpu_count()}",
+        "CPU": f"{cpu_model()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "load before (1, 5, 15 minutes)": load,

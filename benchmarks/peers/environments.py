@@ -33,7 +33,7 @@ class PeerSpec:
 PEERS = (
     PeerSpec(OURS, "this_project.py"),
     PeerSpec("Vowpal Wabbit", "vowpal_wabbit.py", "vowpal_wabbit"),
-    PeerSpec("semantic-router", "aurelio.py", "aurelio"),
+    PeerSpec("semantic-router 1.1", "aurelio.py", "aurelio"),
     PeerSpec("semantic-router 0.3", "aurelio.py", "aurelio_0_3"),
     PeerSpec("sentence-transformers + scikit-learn", "plain_sklearn.py", "plain_sklearn"),
     PeerSpec("LLMRouter", "llmrouter_knn.py", "llmrouter_knn"),

@@ -93,7 +93,6 @@ def _time_batch(way: Way, warm_up: list[str], queries: list[str]) -> dict[str, A
     before = [way.prepare(query) for query in warm_up]
     prepared = [way.prepare(query) for query in queries]
     way.call_batch(before)
-    way.call_batch(before)
     cpu_began, began = time.process_time_ns(), time.perf_counter_ns()
     way.call_batch(prepared)
     taken, cpu = time.perf_counter_ns() - began, time.process_time_ns() - cpu_began
