@@ -9,7 +9,22 @@ from typing import Any, NamedTuple
 ARMS = ["finetuned", "retrieve", "hybrid"]
 _SUBJECTS = ["the director", "the author", "the first owner", "the lead singer", "the architect"]
 _THINGS = ["film", "novel", "bridge", "band", "museum", "river", "company", "opera", "stadium"]
-_NAMES = ["Madame Lu", "Halden", "North Passage", "Orsini", "The Long Field", "Vela", "Kestrel"]
+_SYLLABLES = [
+    "hal",
+    "den",
+    "or",
+    "si",
+    "ni",
+    "ve",
+    "la",
+    "kes",
+    "tr",
+    "el",
+    "ma",
+    "du",
+    "lo",
+    "wick",
+]
 _FORMS = [
     "When was {subject} of the {thing} {name} born, and where?",
     "Who is {subject} of the {thing} {name}?",
@@ -48,17 +63,21 @@ def recorded(table: Path, count: int) -> Questions:
 
 
 def generated(count: int, learn_from: int = 3000) -> Questions:
-    """Questions from a few forms; an arm's quality is chance, which costs the same time."""
+    """Questions from a few forms; an arm's quality is chance, which costs the same time.
+
+    The names are made up anew for each, as a query's rare words are: none is in anyone's cache.
+    """
     rng = random.Random(0)
 
+    def name() -> str:
+        return "".join(rng.choices(_SYLLABLES, k=rng.randint(2, 4))).capitalize()
+
     def question() -> str:
-        name, other = rng.sample(_NAMES, 2)
-        form = rng.choice(_FORMS)
-        return form.format(
+        return rng.choice(_FORMS).format(
             subject=rng.choice(_SUBJECTS),
             thing=rng.choice(_THINGS),
-            name=f"{name} {rng.randrange(1000)}",
-            other=other,
+            name=f"{name()} {name()}",
+            other=name(),
         )
 
     train = [
