@@ -74,7 +74,8 @@ def main() -> None:
     if arguments.to and arguments.only:
         sys.exit("--to writes the page of a full run: leave out --only")
     facts = machine()
-    run = Run(facts, [run_one(benchmark, arguments.outcomes) for benchmark in chosen])
+    beside = side_by_side_options(arguments)
+    run = Run(facts, [run_one(benchmark, beside.get(benchmark.name, ())) for benchmark in chosen])
     page = "\n".join(page_lines(run)) + "\n"
     print(page)
     if arguments.to:
@@ -91,12 +92,20 @@ def parse_arguments() -> argparse.Namespace:
     names = [benchmark.name for benchmark in BENCHMARKS]
     parser.add_argument("--only", action="append", choices=names, help="this one; may be repeated")
     parser.add_argument("--outcomes", type=Path, help="a table whose queries side_by_side takes")
+    parser.add_argument("--peers", type=Path, help="where side_by_side's environments are")
     parser.add_argument("--to", type=Path, help="write the page to this file")
     parser.add_argument("--json", type=Path, help="write everything to this file")
     return parser.parse_args()
 
 
-def run_one(benchmark: Benchmark, outcomes: Path | None) -> Result:
+def side_by_side_options(arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """What is passed on, by the benchmark that takes it."""
+    given = {"--outcomes": arguments.outcomes, "--peers": arguments.peers}
+    options = [text for name, path in given.items() if path for text in (name, str(path))]
+    return {"side_by_side": tuple(options)}
+
+
+def run_one(benchmark: Benchmark, more: Sequence[str] = ()) -> Result:
     """Run it between two looks at the yardstick."""
     script = ROOT / "benchmarks" / f"{benchmark.name}.py"
     if not script.exists():
@@ -104,12 +113,9 @@ def run_one(benchmark: Benchmark, outcomes: Path | None) -> Result:
     missing = [tool for tool in benchmark.needs if shutil.which(tool) is None]
     if missing:
         return Result(benchmark.name, not_run=f"not installed here: {', '.join(missing)}")
-    options = list(benchmark.options)
-    if benchmark.name == "side_by_side" and outcomes is not None:
-        options += ["--outcomes", str(outcomes)]
     print(f"=== {benchmark.name}", file=sys.stderr, flush=True)
     before, began = yardstick_us(), time.monotonic()
-    report, why = outcome_of([str(script), *options])
+    report, why = outcome_of([str(script), *benchmark.options, *more])
     seconds = time.monotonic() - began
     return Result(benchmark.name, report, why, (before + yardstick_us()) / 2, seconds)
 

@@ -26,7 +26,7 @@ def page(root: Path, name: str, script: str | None, needs: tuple[str, ...] = ())
 
     if script is not None:
         (root / "benchmarks" / f"{name}.py").write_text(script)
-    return "\n".join(result_lines(run_one(Benchmark(name, needs=needs), None)))
+    return "\n".join(result_lines(run_one(Benchmark(name, needs=needs))))
 
 
 def test_figures_stand_beside_their_goals(root: Path) -> None:
