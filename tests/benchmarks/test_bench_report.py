@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -12,6 +13,14 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     report = Report("decision_path", rows, command="python benchmarks/x.py", versions={"a": "1"})
     write_report(tmp_path / "report.json", report)
     assert read_report(tmp_path / "report.json") == report
+
+
+def test_a_number_of_numpys_is_written_as_a_number(tmp_path: Path) -> None:
+    from bench_report import Report, Row, read_report, write_report
+
+    rows = [Row("p50", np.float64(58.25), "µs"), Row("p99", np.float32(0.5), "ms")]
+    write_report(tmp_path / "report.json", Report("b", rows))
+    assert [row.value for row in read_report(tmp_path / "report.json").rows] == [58.25, 0.5]
 
 
 @pytest.mark.parametrize(
