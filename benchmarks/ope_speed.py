@@ -16,8 +16,10 @@ import dataclasses
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+from bench_report import Report, Row, write_report
 
 from training.judge.intervals import (
     RewardRange,
@@ -57,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
     sample, logging = sample_of(arguments.rows, arguments.seed)
 
@@ -79,8 +82,13 @@ def main() -> None:
         f"Python {platform.python_version()}, numpy {np.__version__}"
     )
     print(f"{'part':<22}{'seconds':>9}")
+    rows = []
     for name, call in parts.items():
-        print(f"{name:<22}{min(seconds(call) for _ in range(3)):>9.3f}")
+        taken = min(seconds(call) for _ in range(3))
+        print(f"{name:<22}{taken:>9.3f}", flush=True)
+        what = f"{name}, {arguments.rows:,} rows"
+        rows.append(Row(what, taken, "s", goal="<= 2" if name == "everything" else None))
+    write_report(arguments.json, Report("ope_speed", rows))
 
 
 def anytime(sample: Sample) -> None:
