@@ -17,6 +17,10 @@ from policies.store_url import StoreAddress, parse_store_url
 from training.errors import InputError, TrainingError
 
 DEFAULT_LOCATION = ".rag-router"
+LOCATION_HELP = (
+    "The store: redis://, rediss://, unix://, redis+cluster://HOST:PORT,... or "
+    "redis+sentinel://HOST:PORT,.../SERVICE, or a running service's data directory."
+)
 _URL_FILE = "store.url"
 _CONNECT_S, _ANSWER_S, _SENTINEL_S = 5.0, 30.0, 2.0
 
