@@ -89,6 +89,7 @@ def build_app(settings: Settings, data: Path) -> Litestar:
             prefix=settings.redis.prefix,
             shards=settings.redis.shards,
             wait_replicas=settings.redis.wait_replicas,
+            index_ttl_s=int(settings.redis.trace_hours * 3600),
         ),
         registry=RedisPolicyRegistry(client, prefix=settings.redis.prefix),
         environ=os.environ,

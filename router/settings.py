@@ -155,7 +155,8 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where events and policies are kept; without `url` the service brings its own store.
 
     `shards` is over how many slots of a Redis Cluster the log is spread, `wait_replicas` how many
-    replicas must have a write before it counts as stored.
+    replicas must have a write before it counts as stored, `trace_hours` how long after its last
+    event a decision can be looked up and a retried event is recognised.
     """
 
     url: str | None = None
@@ -164,6 +165,7 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = DEFAULT_PREFIX
     shards: int = 1
     wait_replicas: int = 0
+    trace_hours: float = 168.0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.:-]{1,64}", self.prefix):
@@ -172,6 +174,8 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"redis.shards must lie in 1..{MAX_SHARDS}, not at {self.shards}")
         if not 0 <= self.wait_replicas <= 10:
             raise ValueError(f"redis.wait_replicas must lie in 0..10, not at {self.wait_replicas}")
+        if not 0.01 <= self.trace_hours <= 8760.0:
+            raise ValueError(f"redis.trace_hours must lie in 0.01..8760, not at {self.trace_hours}")
         if self.url is None:
             if self.wait_replicas:
                 raise ValueError("redis.wait_replicas needs redis.url: the embedded store has none")
@@ -190,15 +194,21 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a query's text is logged, which of its attributes, and how many events may wait."""
+    """What of a query's text is logged, which of its attributes, and how many events may wait.
+
+    `batch_delay_ms` is how long a decision waits for others to share its batch.
+    """
 
     text: TextPolicy = "full"
     attributes: list[str] = []
     queue_size: int = 10_000
+    batch_delay_ms: float = 5.0
 
     def __post_init__(self) -> None:
         if self.queue_size < 1:
             raise ValueError(f"queue_size must be at least 1, not {self.queue_size}")
+        if not 0.0 <= self.batch_delay_ms <= 1_000.0:
+            raise ValueError(f"batch_delay_ms must lie in 0..1000, not at {self.batch_delay_ms}")
 
 
 class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
