@@ -41,9 +41,9 @@ _WORDS = """
 who what when which where director film born river capital system gateway version error law changed
 week invoice refund contract customer latest release policy country city author novel first second
 between before after during highest largest founded company team player season
-""".split()
+"""
 _TTL_S = 7 * 86_400
-_BUFFERS = ("mem_clients_normal", "mem_clients_slaves", "mem_total_replication_buffers")
+_BUFFERS = ("mem_clients_normal", "mem_total_replication_buffers")
 _CALL_SIZES = (1, 2, 5, 10, 25, 100, 500)
 
 
@@ -115,11 +115,9 @@ def _decisions(count: int) -> Iterator[Any]:
         Exploration(),
         promoted=True,
     )
-    rng = random.Random(0)
+    rng, words = random.Random(0), _WORDS.split()
     for _ in range(0, count, 64):
-        requests = [
-            RouteRequest(query=" ".join(rng.choices(_WORDS, k=12)) + "?") for _ in range(64)
-        ]
+        requests = [RouteRequest(query=" ".join(rng.choices(words, k=12)) + "?") for _ in range(64)]
         yield from (made.event for made in decider.decide(requests, serving))
 
 

@@ -104,7 +104,7 @@ def test_a_clusters_primary_dies_and_every_accepted_event_is_exported_once(
     tmp_path: Path, redis_cluster: RunningCluster
 ) -> None:
     """Sharded over three primaries; the dead one comes back as a replica of its successor."""
-    config = f'[redis]\nurl = "{redis_cluster.url}"\nshards = 1\nwait_replicas = 1\n'
+    config = f'[redis]\nurl = "{redis_cluster.url}"\nshards = 3\nwait_replicas = 1\n'
     with ServiceProcess(tmp_path / "data", config=config) as service:
         primary = redis_cluster.primary_of("{rag}:decisions")
         load = load_through(service, primary.kill, primary.start)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from policies.shards import Shards
 from policies.store_keys import EVENT_FIELD, StoreKeys
 from training.log.event_tables import Kind
 
@@ -29,20 +30,31 @@ class LogStream(NamedTuple):
     shard: int = 0
 
 
-def export_streams(client: Any, keys: StoreKeys) -> tuple[LogStream, ...]:  # noqa: ARG001
+def export_streams(client: Any, keys: StoreKeys) -> tuple[LogStream, ...]:
     """All streams of the log that the store holds, decisions before the feedback on them.
 
-    A stream may be added under a new name and shard; each has a position of its own, and the files
-    that are written of it name its shard.
+    Each shard's streams have names and positions of their own, and the files that are written of
+    them name the shard.
 
     Args:
-        client: of the store, to ask it how many shards there are; so far there is one.
+        client: of the store, to ask it which shards there are.
         keys: of the project.
     """
+    shards = list(enumerate(Shards.noted(client.get(keys.shards), keys).all))
     return (
-        LogStream("decisions", keys.decisions, ("decisions", "answers")),
-        LogStream("feedback", keys.feedback, ("feedback",)),
+        *(
+            LogStream(_name("decisions", number), shard.decisions, ("decisions", "answers"), number)
+            for number, shard in shards
+        ),
+        *(
+            LogStream(_name("feedback", number), shard.feedback, ("feedback",), number)
+            for number, shard in shards
+        ),
     )
+
+
+def _name(events: str, shard: int) -> str:
+    return f"{events}-{shard}" if shard else events
 
 
 def last_entry(client: Any, stream: LogStream) -> str | None:
