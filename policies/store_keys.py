@@ -1,7 +1,7 @@
 """Where in the shared store everything lies: the service writes there, the command line reads.
 
-All keys carry one hash tag, so that a Redis Cluster keeps them in one slot and a script may touch
-several at once.
+Keys that a script touches together carry one hash tag, so that a Redis Cluster keeps them in one
+slot: all of a project's, but for what its log has in further shards (`policies.shards`).
 """
 
 DEFAULT_PREFIX = "rag"
@@ -10,18 +10,41 @@ DEFAULT_PREFIX = "rag"
 EVENT_FIELD = "e"
 
 
-class StoreKeys:
-    """The names of one project's keys; another prefix is another project."""
+class ShardKeys:
+    """The names of one shard's keys: two streams of events, and what finds them by decision."""
+
+    def __init__(self, tag: str) -> None:
+        """Name the keys; the tag, braces included, makes them one slot's."""
+        self.tag = tag
+        self.decisions = f"{tag}:decisions"
+        """The stream of DecisionMade and AnswerFinished."""
+        self.feedback = f"{tag}:feedback"
+        """The stream of FeedbackGiven."""
+        self.writable = f"{tag}:writable"
+        """What is written now and then to see whether writes are taken; it expires."""
+
+    def trace(self, decision_id: str) -> str:
+        """The hash of a decision's events: what makes each unique → its stream entry's id."""
+        return f"{self.tag}:trace:{decision_id}"
+
+    def remembered(self, key: str) -> str:
+        """The fingerprint of the request that used an idempotency key."""
+        return f"{self.tag}:remembered:{key}"
+
+
+class StoreKeys(ShardKeys):
+    """The names of one project's keys, the log's first shard among them; another prefix is another
+    project.
+    """
 
     def __init__(self, prefix: str = DEFAULT_PREFIX) -> None:
         """Name the keys; the prefix is put in braces, which make it the hash tag."""
         self.prefix = "{" + prefix.strip("{}") + "}"
+        super().__init__(self.prefix)
         self.log_id = f"{self.prefix}:log"
         """A random name of this log, so that an export knows whose events it holds."""
-        self.decisions = f"{self.prefix}:decisions"
-        """The stream of DecisionMade and AnswerFinished."""
-        self.feedback = f"{self.prefix}:feedback"
-        """The stream of FeedbackGiven."""
+        self.shards = f"{self.prefix}:shards"
+        """Which shards the log has had since when; without it there is this one."""
         self.policies = f"{self.prefix}:policies"
         """The set of published versions."""
         self.activations = f"{self.prefix}:activations"
@@ -40,14 +63,6 @@ class StoreKeys:
         """Which process keeps the watch; it expires."""
         self.replicas = f"{self.prefix}:replicas"
         """The set of replicas that have reported; those whose report expired are dropped."""
-
-    def trace(self, decision_id: str) -> str:
-        """The hash of a decision's events: what makes each unique → its stream entry's id."""
-        return f"{self.prefix}:trace:{decision_id}"
-
-    def remembered(self, key: str) -> str:
-        """The fingerprint of the request that used an idempotency key."""
-        return f"{self.prefix}:remembered:{key}"
 
     def policy(self, version: str) -> str:
         """The hash of a policy's files."""

@@ -91,7 +91,12 @@ def create_app(
         audit_share=settings.audit.share,
     )
     metrics = Metrics()
-    log = EventLog(store, Spool(data / "spool"), capacity=settings.log.queue_size)
+    log = EventLog(
+        store,
+        Spool(data / "spool"),
+        capacity=settings.log.queue_size,
+        batch_delay_s=settings.log.batch_delay_ms / 1000.0,
+    )
     replica = f"{socket.gethostname()}-{os.getpid()}"
     cache = PolicyCache(data)
     watcher = PolicyWatcher(registry, decider, settings.exploration, cache, metrics, replica)

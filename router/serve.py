@@ -10,10 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
-import redis
 import uvicorn
 from litestar import Litestar
 from uvicorn.supervisors import Multiprocess
@@ -21,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from policies.encoders import load_encoder
 from policies.errors import SettingsError
 from policies.registries.redis_registry import RedisPolicyRegistry
+from policies.store_url import StoreAddress, parse_store_url
 from router.answers.backends import Backends
 from router.answers.prompts import Prompts
 from router.app import create_app
@@ -30,6 +29,7 @@ from router.log.redis_reader import RedisEventReader
 from router.log.redis_store import RedisEventStore
 from router.metrics import MULTIPROCESS_DIRECTORY
 from router.models.open_models import open_models
+from router.redis_clients import open_client
 from router.retrieval.open_retrievers import open_retrievers
 from router.settings import RedisSettings, Settings
 
@@ -89,12 +89,18 @@ def serve(
 
 def build_app(settings: Settings, data: Path) -> Litestar:
     """The application over Redis; a worker process calls it once."""
-    url = store_url(settings.redis, os.environ)
-    client = redis.Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0)
+    address = store_address(settings.redis, os.environ)
+    client = open_client(address, timeout_s=2.0)
     app = create_app(
         settings,
         data=data,
-        store=RedisEventStore.from_url(url, prefix=settings.redis.prefix),
+        store=RedisEventStore.from_url(
+            address,
+            prefix=settings.redis.prefix,
+            shards=settings.redis.shards,
+            wait_replicas=settings.redis.wait_replicas,
+            index_ttl_s=int(settings.redis.trace_hours * 3600),
+        ),
         registry=RedisPolicyRegistry(client, prefix=settings.redis.prefix),
         environ=os.environ,
         reader=RedisEventReader(client, prefix=settings.redis.prefix),
@@ -119,31 +125,35 @@ def require_startable(settings: Settings, environ: Mapping[str, str]) -> dict[st
     load_encoder(settings.encoder)
     Prompts.of(settings.answers)
     if settings.redis.url is not None:
-        store_url(settings.redis, environ)
+        store_address(settings.redis, environ)
     models = open_models(settings.models, environ)
     retrievers = open_retrievers(settings.retrievers, environ=environ)
     return Backends(settings, models, retrievers).unequipped
 
 
-def store_url(settings: RedisSettings, environ: Mapping[str, str]) -> str:
-    """The store's URL, with the password that the environment holds.
+def store_address(settings: RedisSettings, environ: Mapping[str, str]) -> StoreAddress:
+    """Where the store is, with the passwords that the environment holds.
 
     Raises:
-        SettingsError: the variable that the settings name isn't set.
+        SettingsError: a variable that the settings name isn't set.
     """
     if settings.url is None:
         raise ValueError("redis.url is needed here; `serve` fills in the embedded store's")
-    if settings.password_env is None:
-        return settings.url
-    password = environ.get(settings.password_env)
-    if not password:
-        raise SettingsError(
-            f"redis.password_env names {settings.password_env}, which is unset or empty",
-            field="redis.password_env",
-        )
-    parts = urlsplit(settings.url)
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+    return parse_store_url(
+        settings.url,
+        password=_secret(settings.password_env, environ, "redis.password_env"),
+        sentinel_password=_secret(
+            settings.sentinel_password_env, environ, "redis.sentinel_password_env"
+        ),
+    )
+
+
+def _secret(variable: str | None, environ: Mapping[str, str], field: str) -> str | None:
+    if variable is None:
+        return None
+    if not environ.get(variable):
+        raise SettingsError(f"{field} names {variable}, which is unset or empty", field=field)
+    return environ[variable]
 
 
 @contextmanager

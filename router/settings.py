@@ -14,7 +14,9 @@ import msgspec
 from policies.arms import did_you_mean
 from policies.events import TextPolicy
 from policies.settings import PolicySettings
+from policies.shards import MAX_SHARDS
 from policies.store_keys import DEFAULT_PREFIX
+from policies.store_url import parse_store_url
 from policies.strict_toml import decode_strictly, read_toml
 
 # What the service itself puts into a model's request.
@@ -22,8 +24,6 @@ RESERVED_PARAMETERS = frozenset({"messages", "model", "stream", "stream_options"
 MAX_SECONDS = 3600.0
 # Metrics of the service's own of which less is better.
 COSTS = frozenset({"cost_usd", "latency_s", "retrieval_rate"})
-
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 
 class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,31 +152,41 @@ def _require_seconds(value: float, name: str) -> None:
 
 
 class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where events and policies are kept; without `url` the service brings its own store."""
+    """Where events and policies are kept; without `url` the service brings its own store.
+
+    `shards` is over how many slots of a Redis Cluster the log is spread, `wait_replicas` how many
+    replicas must have a write before it counts as stored, `trace_hours` how long after its last
+    event a decision can be looked up and a retried event is recognised.
+    """
 
     url: str | None = None
     password_env: str | None = None
+    sentinel_password_env: str | None = None
     prefix: str = DEFAULT_PREFIX
+    shards: int = 1
+    wait_replicas: int = 0
+    trace_hours: float = 168.0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.:-]{1,64}", self.prefix):
             raise ValueError("redis.prefix has 1 to 64 letters, digits and any of _.:-")
+        if not 1 <= self.shards <= MAX_SHARDS:
+            raise ValueError(f"redis.shards must lie in 1..{MAX_SHARDS}, not at {self.shards}")
+        if not 0 <= self.wait_replicas <= 10:
+            raise ValueError(f"redis.wait_replicas must lie in 0..10, not at {self.wait_replicas}")
+        if not 0.01 <= self.trace_hours <= 8760.0:
+            raise ValueError(f"redis.trace_hours must lie in 0.01..8760, not at {self.trace_hours}")
         if self.url is None:
+            if self.wait_replicas:
+                raise ValueError("redis.wait_replicas needs redis.url: the embedded store has none")
             return
-        parts = urlsplit(self.url)
-        if parts.scheme not in _REDIS_SCHEMES:
-            raise ValueError(
-                f"redis.url must begin with {', '.join(f'{s}://' for s in _REDIS_SCHEMES)}"
-            )
         try:
-            _ = parts.port
+            address = parse_store_url(self.url)
         except ValueError as error:
-            raise ValueError(f"redis.url has a wrong port: {error}") from error
-        if parts.scheme != "unix" and parts.path not in ("", "/") and not parts.path[1:].isdigit():
-            raise ValueError("redis.url may end with a database's number, such as /0")
-        if parts.query:
+            raise ValueError(f"redis.url {error}") from error
+        if "?" in self.url:
             raise ValueError("redis.url takes no ?options: secrets belong in the environment")
-        if parts.password:
+        if address.password:
             raise ValueError(
                 "redis.url holds a password: put it into an environment variable and name that in "
                 "redis.password_env"
@@ -184,15 +194,21 @@ class RedisSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a query's text is logged, which of its attributes, and how many events may wait."""
+    """What of a query's text is logged, which of its attributes, and how many events may wait.
+
+    `batch_delay_ms` is how long a decision waits for others to share its batch.
+    """
 
     text: TextPolicy = "full"
     attributes: list[str] = []
     queue_size: int = 10_000
+    batch_delay_ms: float = 5.0
 
     def __post_init__(self) -> None:
         if self.queue_size < 1:
             raise ValueError(f"queue_size must be at least 1, not {self.queue_size}")
+        if not 0.0 <= self.batch_delay_ms <= 1_000.0:
+            raise ValueError(f"batch_delay_ms must lie in 0..1000, not at {self.batch_delay_ms}")
 
 
 class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

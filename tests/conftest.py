@@ -7,7 +7,7 @@ import pytest
 
 from policies.encoders import Encoder, load_encoder
 
-pytest_plugins = ["tests.stores", "tests.model_servers", "tests.object_storage"]
+pytest_plugins = ["tests.stores", "tests.clusters", "tests.model_servers", "tests.object_storage"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

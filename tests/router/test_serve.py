@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from router.serve import store_url
+from router.serve import store_address
 from router.settings import RedisSettings
 from tests.service_process import ServiceProcess
 from tests.stores import StoreServer, wait_until
@@ -150,9 +150,16 @@ def test_a_bad_start_says_what_is_wrong(
 
 def test_the_stores_password_comes_from_the_environment() -> None:
     settings = RedisSettings(url="redis://bob@cache:6379/2", password_env="SECRET")
-    assert store_url(settings, {"SECRET": "p@ss/word"}) == "redis://bob:p%40ss%2Fword@cache:6379/2"
+    address = store_address(settings, {"SECRET": "p@ss/word"})
+    assert address.url == "redis://bob:p%40ss%2Fword@cache:6379/2"
     local = RedisSettings(url="unix:///run/store.sock", password_env="SECRET")
-    assert store_url(local, {"SECRET": "x"}) == "unix://:x@/run/store.sock"
+    assert store_address(local, {"SECRET": "x"}).url == "unix://:x@/run/store.sock"
+    watched = RedisSettings(
+        url="redis+sentinel://bob@a,b/main", password_env="SECRET", sentinel_password_env="WATCH"
+    )
+    address = store_address(watched, {"SECRET": "p@ss/word", "WATCH": "tower"})
+    assert (address.username, address.password) == ("bob", "p@ss/word")
+    assert address.sentinel_password == "tower"
 
 
 def test_keep_alive_requests_do_not_wait_for_delayed_acknowledgements(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import msgspec
 
 from policies.store_keys import DEFAULT_PREFIX
 from training.commands.options import json_option
+from training.commands.store_options import secret_options
 from training.log.export import ExportReport, LogExport
-from training.log.store import DEFAULT_LOCATION, connect, store_errors
+from training.log.store import DEFAULT_LOCATION, LOCATION_HELP, Secrets, connect, store_errors
 from training.progress import progress
 
 
@@ -19,8 +20,9 @@ from training.progress import progress
     default=DEFAULT_LOCATION,
     show_default=True,
     metavar="URL|DIR",
-    help="The store: redis://, rediss:// or unix://, or a running service's data directory.",
+    help=LOCATION_HELP,
 )
+@secret_options
 @click.option(
     "--to",
     "directory",
@@ -36,7 +38,9 @@ from training.progress import progress
     help="Remove from the store what is safely written. /v1/decisions/{id} of those is gone then.",
 )
 @json_option
-def command(location: str, directory: Path, prefix: str, trim: bool, as_json: bool) -> None:
+def command(
+    location: str, directory: Path, prefix: str, trim: bool, as_json: bool, secrets: Secrets
+) -> None:
     """Write decisions, answers and feedback to Parquet, one directory a day.
 
     Run it as often as you like: each run adds what is new, and each event is written exactly once,
@@ -46,10 +50,11 @@ def command(location: str, directory: Path, prefix: str, trim: bool, as_json: bo
     Examples:
       rag-policy export --to logs/
       rag-policy export --from redis://store:6379/0 --to logs/ --trim
+      rag-policy export --from redis+cluster://a:6379,b:6379 --password-env STORE_PASSWORD
     """
     with (
         store_errors(location),
-        connect(location) as client,
+        connect(location, secrets) as client,
         LogExport(client, directory, prefix=prefix) as export,
         progress("exporting", total=export.pending()) as advance,
     ):

@@ -32,8 +32,9 @@ from training.commands.rollout_options import (
     figures_of,
     rollout_options,
 )
+from training.commands.store_options import secret_options
 from training.errors import FailedOutcome
-from training.log.store import DEFAULT_LOCATION, connect, store_errors
+from training.log.store import DEFAULT_LOCATION, LOCATION_HELP, Secrets, connect, store_errors
 from training.progress import note, progress
 from training.rollout import ReplicaSwap, require_fit, wait_for_replicas
 
@@ -87,18 +88,18 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     past_rollouts: list[EndedRollout] = []
 
 
-def store_options(command: Command) -> Command:
-    """`--store` and `--prefix`."""
+def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--store` and `--prefix`, and where the store's passwords are."""
     command = click.option(
         "--prefix", default=DEFAULT_PREFIX, show_default=True, help="As in redis.prefix."
-    )(command)
+    )(secret_options(command))
     return click.option(
         "--store",
         "location",
         default=DEFAULT_LOCATION,
         show_default=True,
         metavar="URL|DIR",
-        help="redis://, rediss:// or unix://, or a running service's data directory.",
+        help=LOCATION_HELP,
     )(command)
 
 
@@ -138,6 +139,7 @@ def promote(
     override: str | None,
     wait_s: float,
     as_json: bool,
+    secrets: Secrets,
 ) -> None:
     """Judge a policy on a log and, if it is better than what serves, make every replica serve it.
 
@@ -162,7 +164,7 @@ def promote(
     )
     artifact = read_artifact(directory)
     policy = load_policy(artifact)
-    with _registry(location, prefix) as registry:
+    with _registry(location, prefix, secrets) as registry:
         replicas = registry.replicas()
         try:
             require_fit(policy, replicas)
@@ -206,7 +208,13 @@ def promote(
 @wait_option
 @json_option
 def rollback(
-    location: str, prefix: str, by: str | None, why: str, wait_s: float, as_json: bool
+    location: str,
+    prefix: str,
+    by: str | None,
+    why: str,
+    wait_s: float,
+    as_json: bool,
+    secrets: Secrets,
 ) -> None:
     """Take back the last promotion: the policy before it, or the built-in rules, serve again.
 
@@ -217,7 +225,7 @@ def rollback(
       rag-policy rollback
       rag-policy rollback --store redis://store:6379 --by ann --note "complaints since noon"
     """
-    with _registry(location, prefix) as registry:
+    with _registry(location, prefix, secrets) as registry:
         replicas = registry.replicas()
         rollout, who = registry.rollout(), by or _user()
         try:
@@ -238,7 +246,7 @@ def rollback(
 @click.command("list")
 @store_options
 @json_option
-def list_policies(location: str, prefix: str, as_json: bool) -> None:
+def list_policies(location: str, prefix: str, as_json: bool, secrets: Secrets) -> None:
     """List the stored policies, which one is active, what came before it, and who serves what.
 
     \b
@@ -246,7 +254,7 @@ def list_policies(location: str, prefix: str, as_json: bool) -> None:
       rag-policy list
       rag-policy list --store redis://store:6379 --json
     """
-    with _registry(location, prefix) as registry:
+    with _registry(location, prefix, secrets) as registry:
         rollout, report = registry.rollout(), registry.watch_report()
         found = report if rollout and report and report.key == rollout.key else None
         listing = Listing(
@@ -335,8 +343,8 @@ def _require_passed(version: str, verdict: "Verdict", override: str | None, as_j
 
 
 @contextmanager
-def _registry(location: str, prefix: str) -> Iterator[PolicyRegistry]:
-    with store_errors(location), connect(location) as client:
+def _registry(location: str, prefix: str, secrets: Secrets) -> Iterator[PolicyRegistry]:
+    with store_errors(location), connect(location, secrets) as client:
         yield RedisPolicyRegistry(client, prefix=prefix)
 
 

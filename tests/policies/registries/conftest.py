@@ -3,19 +3,20 @@
 from collections.abc import Iterator
 
 import pytest
-import redis
 
 from policies.registries import PolicyRegistry
 from policies.registries.memory import MemoryPolicyRegistry
 from policies.registries.redis_registry import RedisPolicyRegistry
-from tests.stores import KINDS, empty_shared
+from router.redis_clients import open_client
+from tests.clusters import STORE_KINDS, empty_address
 
 
-@pytest.fixture(params=["memory", *KINDS])
+@pytest.fixture(params=["memory", *STORE_KINDS])
 def registry(request: pytest.FixtureRequest) -> Iterator[PolicyRegistry]:
-    """The twin, then the adapter on each kind of real server."""
+    """The twin, then the adapter on each kind of real store."""
     if request.param == "memory":
         yield MemoryPolicyRegistry()
         return
-    with redis.Redis.from_url(empty_shared(request, request.param)) as client:
-        yield RedisPolicyRegistry(client)
+    client = open_client(empty_address(request, request.param), timeout_s=5.0)
+    yield RedisPolicyRegistry(client)
+    client.close()

@@ -11,23 +11,24 @@ from router.log.memory_store import MemoryEventStore
 from router.log.redis_reader import RedisEventReader
 from router.log.redis_store import RedisEventStore
 from router.log.store import EventStore
+from router.redis_clients import open_client
+from tests.clusters import STORE_KINDS, empty_address
 from tests.event_factory import answer, decision, feedback
-from tests.stores import KINDS, empty_shared
 
 Pair = tuple[EventStore, EventReader]
 
 
-@pytest.fixture(params=["memory", *KINDS])
+@pytest.fixture(params=["memory", *STORE_KINDS])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
-    """A store and its reader: the twins, then the adapters on each kind of real server."""
+    """A store and its reader: the twins, then the adapters on each kind of real store."""
     if request.param == "memory":
         memory = MemoryEventStore()
         yield memory, MemoryEventReader(memory)
         return
-    url = empty_shared(request, request.param)
-    store = RedisEventStore.from_url(url)
-    with redis.Redis.from_url(url) as client:
-        yield store, RedisEventReader(client)
+    address = empty_address(request, request.param)
+    store, client = RedisEventStore.from_url(address), open_client(address, timeout_s=2.0)
+    yield store, RedisEventReader(client)
+    client.close()
     await store.close()
 
 

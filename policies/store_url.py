@@ -1,0 +1,120 @@
+"""Where a store is, as a URL says it: one server, a Redis Cluster, or what Sentinels watch.
+
+    redis://[user@]host[:6379][/database]           one server; rediss:// with TLS
+    unix:///path/to/socket                          one server on this machine
+    redis+cluster://[user@]host[:6379],host,...     some nodes of a Redis Cluster
+    redis+sentinel://[user@]host[:26379],host,.../service[/database]
+
+A `+cluster` or `+sentinel` URL that begins with `rediss` speaks TLS with every node. Here nothing
+connects: this says what to connect to.
+"""
+
+from typing import Literal
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+import msgspec
+
+SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
+)
+_PORTS = {"cluster": 6379, "sentinel": 26379}
+
+Kind = Literal["server", "cluster", "sentinel"]
+
+
+class StoreAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client needs to reach a store.
+
+    `url` is a single server's, its password included, as redis-py takes it; `nodes` are a cluster's
+    or the Sentinels' hosts and ports, `service` is what the Sentinels call the primary. Sentinels
+    have a password of their own.
+    """
+
+    kind: Kind
+    url: str = ""
+    nodes: list[tuple[str, int]] = []
+    tls: bool = False
+    username: str | None = None
+    password: str | None = None
+    service: str = ""
+    database: int = 0
+    sentinel_password: str | None = None
+
+
+def parse_store_url(
+    url: str, *, password: str | None = None, sentinel_password: str | None = None
+) -> StoreAddress:
+    """What a URL names; a password given beside it takes the place of one in it.
+
+    Raises:
+        ValueError: saying what is wrong with it, without its password.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in SCHEMES:
+        raise ValueError(f"must begin with {', '.join(f'{known}://' for known in SCHEMES)}")
+    transport, _, kind = scheme.partition("+")
+    if not kind:
+        return _server(url, password)
+    if "?" in rest or "#" in rest:
+        raise ValueError("takes no ?options: secrets belong in the environment")
+    # Split by hand: the standard library knows one host, or one IPv6 address, per URL.
+    authority, _, path = rest.partition("/")
+    user, _, hosts = authority.rpartition("@")
+    name, _, in_url = user.partition(":")
+    address = StoreAddress(
+        kind="cluster" if kind == "cluster" else "sentinel",
+        nodes=[_node(node, _PORTS[kind]) for node in hosts.split(",")],
+        tls=transport == "rediss",
+        username=unquote(name) or None,
+        password=password or unquote(in_url) or None,
+        sentinel_password=sentinel_password,
+    )
+    return _of_cluster(address, path) if kind == "cluster" else _of_sentinel(address, path)
+
+
+def _server(url: str, password: str | None) -> StoreAddress:
+    parts = urlsplit(url)
+    if parts.scheme != "unix":
+        _port(parts)
+        if parts.path not in ("", "/") and not parts.path[1:].isdigit():
+            raise ValueError("may end with a database's number, such as /0")
+    if password is not None:
+        user, _, host = parts.netloc.rpartition("@")
+        user = user.partition(":")[0]
+        url = parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
+    return StoreAddress(kind="server", url=url, password=password or parts.password)
+
+
+def _of_cluster(address: StoreAddress, path: str) -> StoreAddress:
+    if path not in ("", "0"):
+        raise ValueError("names a database, and a Redis Cluster has only one: leave the path out")
+    return address
+
+
+def _of_sentinel(address: StoreAddress, path: str) -> StoreAddress:
+    service, _, database = path.strip("/").partition("/")
+    if not service:
+        raise ValueError("must end with what the Sentinels call the primary, such as /mymaster")
+    if database and not database.isdigit():
+        raise ValueError("may end with a database's number, such as /mymaster/0")
+    return msgspec.structs.replace(address, service=unquote(service), database=int(database or 0))
+
+
+def _node(text: str, default_port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError("names no host: give host:port, or several with commas between them")
+    return parts.hostname, _port(parts) or default_port
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError as error:
+        raise ValueError(f"has a wrong port: {error}") from error
