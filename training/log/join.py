@@ -9,7 +9,7 @@ the whole log tells (`training.log.log_facts`), `settled`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from training.errors import EmptyLogError, InputError
 from training.fit.folds import Ints
 from training.log import columns
+from training.log.distinct import Log, rows_at
 from training.log.log_facts import FirstSeen, LogFacts, Whole, whole_of
-from training.log.log_files import Log
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
+from training.log.rounds_table import rounds_of, rounds_table
 
 # How far a logged propensity may lie from the logged probability of the drawn arm.
 _ROUNDING = 1e-6
@@ -45,6 +46,7 @@ def join_rounds(
     source: Path,
     arms: Sequence[str] | None = None,
     feature_version: str | None = None,
+    since: float = -math.inf,
 ) -> LoggedRounds:
     """The log's rounds.
 
@@ -53,6 +55,7 @@ def join_rounds(
         source: the log's directory, for messages.
         arms: put the arm axis into this order; arms of the log that it lacks follow.
         feature_version: keep rounds with these features; without it, the latest decision's.
+        since: keep rounds made later than this.
 
     Raises:
         InputError: a propensity, an arm or a feature row in the log is wrong.
@@ -64,7 +67,8 @@ def join_rounds(
     joined = join_values(log, wanted, source)
     whole = whole_of(joined.facts, wanted, arms or ())
     require_metrics(whole, source)
-    return settled(joined, whole, source)
+    found = settled(joined, whole, source, since)
+    return rounds_of(found.table, whole, counts_of(whole, [found]), source)
 
 
 def require_version(wanted: str, found: Sequence[str], source: Path) -> None:
@@ -91,21 +95,25 @@ def join_values(log: Log, feature_version: str, source: Path) -> JoinedValues:
     """The values of a log's decisions with these features, and what it tells of the whole."""
     everything: Any = log.decisions
     mine = pc.equal(everything["feature_version"].fill_null(""), feature_version)
-    decisions = everything.filter(mine)
+    decisions = rows_at(everything, np.flatnonzero(mine.to_numpy()))
     at = columns.times(decisions, source)
-    reports = [_measured(log, decisions), _told(log, decisions)]
+    answers: Any = log.answers
+    feedback: Any = log.feedback
+    answered = columns.positions(answers["decision_id"], decisions["decision_id"])
+    told = columns.positions(feedback["decision_id"], decisions["decision_id"])
+    reports = [_measured(answers, answered), _told(feedback, told)]
     values: dict[str, Floats] = {}
     counted = dict.fromkeys(("fallbacks", "orphan_feedback", "absurd_feedback"), 0)
     for report in reports:
         counted["absurd_feedback"] += report.put(values, len(at))
-    counted["orphan_feedback"] = _orphans(log)
-    counted["fallbacks"] = _fallbacks(log, decisions)
+    counted["orphan_feedback"] = _orphans(feedback, told, everything, decisions)
+    counted["fallbacks"] = _fallbacks(answers, answered, decisions)
     known = np.zeros(len(at), dtype=np.bool_)
     for column in values.values():
         known |= ~np.isnan(column)
     facts = LogFacts(
         at=at,
-        reported_at=_reported_at(log, decisions),
+        reported_at=_reported_at(feedback, told, len(at)),
         end=_end_of(log),
         arms=_first_arms(decisions),
         metrics={name: first for report in reports[::-1] for name, first in report.first.items()},
@@ -145,23 +153,19 @@ class _Reports(NamedTuple):
         return int(((self.rows >= 0) & ~self.valid).sum())
 
 
-def _measured(log: Log, decisions: Any) -> _Reports:
-    """What answers measured."""
-    answers: Any = log.answers
+def _measured(answers: Any, rows: Ints) -> _Reports:
+    """What answers to these rows measured."""
     row, pairs = columns.flat(answers["metrics"])
     place = columns.places(row, answers.num_rows)
-    rows = columns.positions(answers["decision_id"], decisions["decision_id"])[row]
 
     def first(item: int) -> FirstSeen:
         return (0, *_when(answers, int(row[item]), "decision_id"), int(place[item]))
 
-    return _reports(rows, pairs.field("key"), pairs.field("value"), first)
+    return _reports(rows[row], pairs.field("key"), pairs.field("value"), first)
 
 
-def _told(log: Log, decisions: Any) -> _Reports:
-    """What feedback said."""
-    feedback: Any = log.feedback
-    rows = columns.positions(feedback["decision_id"], decisions["decision_id"])
+def _told(feedback: Any, rows: Ints) -> _Reports:
+    """What feedback on these rows said."""
 
     def first(item: int) -> FirstSeen:
         return (1, *_when(feedback, item, "feedback_id"))
@@ -210,27 +214,24 @@ def _first_expected(decisions: Any) -> dict[str, FirstSeen]:
     }
 
 
-def _orphans(log: Log) -> int:
+def _orphans(feedback: Any, rows: Ints, everything: Any, decisions: Any) -> int:
     """Feedback for no decision of the log, of whatever features."""
-    feedback: Any = log.feedback
-    decisions: Any = log.decisions
-    known = columns.positions(feedback["decision_id"], decisions["decision_id"])
-    return int((known < 0).sum())
+    lost = rows < 0
+    if decisions.num_rows < everything.num_rows:
+        lost = columns.positions(feedback["decision_id"], everything["decision_id"]) < 0
+    return int(lost.sum())
 
 
-def _fallbacks(log: Log, decisions: Any) -> int:
+def _fallbacks(answers: Any, rows: Ints, decisions: Any) -> int:
     """Answers that another arm gave than the drawn one."""
-    answers: Any = log.answers
-    rows = columns.positions(answers["decision_id"], decisions["decision_id"])
-    drawn = columns.texts(decisions["arm"])[rows[rows >= 0]]
-    return int((columns.texts(answers["executed_arm"])[rows >= 0] != drawn).sum())
+    codes, names = columns.coded(decisions["arm"])
+    executed = columns.positions(answers["executed_arm"].fill_null(""), names)
+    return int((executed[rows >= 0] != codes[rows[rows >= 0]]).sum())
 
 
-def _reported_at(log: Log, decisions: Any) -> Floats:
+def _reported_at(feedback: Any, rows: Ints, n: int) -> Floats:
     """(n,) when each decision's last feedback came, NaN where none has."""
-    feedback: Any = log.feedback
-    rows = columns.positions(feedback["decision_id"], decisions["decision_id"])
-    at = np.full(decisions.num_rows, np.nan)
+    at = np.full(n, np.nan)
     np.fmax.at(at, rows[rows >= 0], columns.numbers(feedback["at"])[rows >= 0])
     return at
 
@@ -242,10 +243,18 @@ def _end_of(log: Log) -> float:
     return max(ends, default=-math.inf)
 
 
-def settled(
-    joined: JoinedValues, whole: Whole, source: Path, since: float = -math.inf
-) -> LoggedRounds:
-    """The rounds in order of time, without those whose feedback may still be on its way.
+class Settled(NamedTuple):
+    """Rounds in order of time, as a table; how many decisions wait for a later log, and how many
+    could only have gone one way.
+    """
+
+    table: pa.Table
+    pending: int
+    unexplored: int
+
+
+def settled(joined: JoinedValues, whole: Whole, source: Path, since: float = -math.inf) -> Settled:
+    """The rounds, without those whose feedback may still be on its way.
 
     Args:
         joined: the decisions, and the values reported for them.
@@ -255,10 +264,9 @@ def settled(
             need no features.
 
     Raises:
-        InputError: a propensity, an arm or a feature row is wrong.
+        InputError: a propensity or an arm is wrong.
     """
     decisions: Any = joined.decisions
-    n = decisions.num_rows
     probabilities = columns.by_arm(decisions, "probabilities", whole.arms)
     eligible = columns.eligible(decisions, whole.arms)
     action = columns.positions(decisions["arm"], whole.arms)
@@ -268,39 +276,36 @@ def settled(
     grown = ~(np.maximum(whole.end - at, 0.0) < whole.waiting)
     kept = np.flatnonzero(grown & (at > since))
     kept = kept[np.argsort(at[kept], kind="stable")]
-    counted = {
-        **whole.counted,
-        "pending": int((~grown).sum()),
-        "unexplored": int((~((probabilities > 0.0) | ~eligible).all(axis=1)).sum()),
+    rows = rows_at(decisions, kept)
+    nothing = np.full(len(at), np.nan)
+    values = {**joined.values, **dict.fromkeys(whole.rare, nothing)}
+    arrays = {
+        "action": action[kept],
+        "pscore": pscore[kept],
+        "probabilities": probabilities[kept],
+        "eligible": eligible[kept],
+        "values": np.column_stack([values.get(m, nothing)[kept] for m in whole.metrics]),
+        "expected": np.stack(
+            [columns.expected(rows, whole.arms, m) for m in whole.metrics], axis=2
+        ),
+        "weights": np.column_stack([columns.weights(rows, metric) for metric in whole.metrics]),
+        "candidate_probabilities": _candidate_probabilities(rows, whole.arms),
     }
-    rows = decisions.take(pa.array(kept))
-    nothing = np.full(n, np.nan)
-    reported = [nothing if m in whole.rare else joined.values.get(m, nothing) for m in whole.metrics]
-    return LoggedRounds(
-        decision_ids=columns.texts(rows["decision_id"]),
-        at=at[kept],
-        tenants=columns.texts(rows["tenant"]),
-        query_hashes=columns.texts(rows["query_hash"]),
-        groups=columns.groups(decisions["query_hash"])[kept],
-        features=columns.features(rows["features"], source),
-        feature_version=whole.feature_version,
-        arms=whole.arms,
-        action=action[kept],
-        pscore=pscore[kept],
-        probabilities=probabilities[kept],
-        eligible=eligible[kept],
-        metrics=whole.metrics,
-        values=np.column_stack([column[kept] for column in reported]),
-        expected=np.stack([columns.expected(rows, whole.arms, m) for m in whole.metrics], axis=2),
-        weights=np.column_stack([columns.weights(rows, metric) for metric in whole.metrics]),
-        policy_versions=columns.texts(rows["policy_version"]),
-        attributes=columns.attributes(rows["attributes"], source),
-        audited=columns.flags(rows["audit"]),
-        out_of_distribution=columns.flags(rows["out_of_distribution"]),
-        candidates=columns.texts(rows["candidate"]),
-        candidate_probabilities=_candidate_probabilities(rows, whole.arms),
-        candidate_share=np.nan_to_num(columns.numbers(rows["candidate_share"])),
-        counts=RoundCounts(rare_metrics=list(whole.rare), **counted),
+    return Settled(
+        table=rounds_table(rows, arrays),
+        pending=int((~grown).sum()),
+        unexplored=int((~((probabilities > 0.0) | ~eligible).all(axis=1)).sum()),
+    )
+
+
+def counts_of(whole: Whole, settled: Iterable[Settled]) -> RoundCounts:
+    """What the join found, from all buckets' rounds."""
+    pending, unexplored = np.sum([(one.pending, one.unexplored) for one in settled], axis=0)
+    return RoundCounts(
+        **whole.counted,
+        rare_metrics=list(whole.rare),
+        pending=int(pending),
+        unexplored=int(unexplored),
     )
 
 
