@@ -9,16 +9,16 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
 from training.errors import EmptyLogError, InputError
+from training.log.distinct import Log, distinct_log
 
 Kind = Literal["decisions", "answers", "feedback"]
 
@@ -103,27 +103,12 @@ SCHEMAS: dict[Kind, pa.Schema] = {
     "feedback": FEEDBACK,
 }
 # Columns that a reader can't do without; the others have defaults in the events.
-_NEEDED: dict[Kind, frozenset[str]] = {
+NEEDED: dict[Kind, frozenset[str]] = {
     "decisions": frozenset({"decision_id", "at", "arms", "probabilities", "arm", "propensity"}),
     "answers": frozenset({"decision_id", "at", "executed_arm"}),
     "feedback": frozenset({"feedback_id", "decision_id", "at", "metric", "value"}),
 }
 _DAY_SECONDS = 86_400
-
-
-class Log(NamedTuple):
-    """A log without duplicates.
-
-    `decisions` has one row per decision id and `answers` at most one; `feedback` has one row per
-    decision and metric, the latest. `duplicates` counts rows that were there twice, `superseded`
-    values that a later one replaced, by kind of row.
-    """
-
-    decisions: pa.Table
-    answers: pa.Table
-    feedback: pa.Table
-    duplicates: dict[str, int]
-    superseded: int
 
 
 def decisions_table(events: Sequence[DecisionMade]) -> pa.Table:
@@ -215,20 +200,7 @@ def read_log(directory: Path) -> Log:
             "rag-policy export again, or name another directory"
         )
     answers, feedback = _read_kind(directory, "answers"), _read_kind(directory, "feedback")
-    kept = {
-        "decisions": _first_by(decisions, "decision_id"),
-        "answers": _first_by(answers, "decision_id"),
-        "feedback": _first_by(feedback, "feedback_id"),
-    }
-    counts = {"decisions": decisions, "answers": answers, "feedback": feedback}
-    latest = _latest_feedback(kept["feedback"])
-    return Log(
-        decisions=kept["decisions"],
-        answers=kept["answers"],
-        feedback=latest,
-        duplicates={kind: counts[kind].num_rows - table.num_rows for kind, table in kept.items()},
-        superseded=kept["feedback"].num_rows - latest.num_rows,
-    )
+    return distinct_log(decisions, answers, feedback)
 
 
 def has_decisions(directory: Path) -> bool:
@@ -238,7 +210,7 @@ def has_decisions(directory: Path) -> bool:
 
 def _read_kind(directory: Path, kind: Kind) -> pa.Table:
     files = sorted((directory / kind).glob("day=*/*.parquet"))
-    tables = [read_parquet(path, SCHEMAS[kind], _NEEDED[kind]) for path in files]
+    tables = [read_parquet(path, SCHEMAS[kind], NEEDED[kind]) for path in files]
     return pa.concat_tables(tables) if tables else SCHEMAS[kind].empty_table()
 
 
@@ -249,7 +221,9 @@ def read_parquet(path: Path, schema: pa.Schema, needed: frozenset[str]) -> pa.Ta
         InputError: the file is damaged, lacks a needed column, or a column has another type.
     """
     try:
-        table = pq.ParquetFile(path).read()
+        with pq.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            table = file.read([column for column in schema.names if column in present])
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"not a readable Parquet file ({str(error).splitlines()[0]}): move it away and export "
@@ -261,7 +235,7 @@ def read_parquet(path: Path, schema: pa.Schema, needed: frozenset[str]) -> pa.Ta
         if field.name not in table.column_names:
             if field.name in needed:
                 raise InputError(
-                    f"has no such column (its columns: {', '.join(table.column_names)}): is it "
+                    f"has no such column (its columns: {', '.join(present)}): is it "
                     "part of a log that rag-policy wrote?",
                     path=path,
                     field=field.name,
@@ -298,27 +272,3 @@ def _family(kind: Any) -> str:
     if types.is_list(kind) or types.is_large_list(kind):
         return f"list of {_family(kind.value_type)}"
     return str(kind.id)
-
-
-def _first_by(table: pa.Table, column: str) -> pa.Table:
-    """The first row, in time, of each value of a column; rows in order of time."""
-    table = table.sort_by([("at", "ascending"), (column, "ascending")])
-    codes = _codes(table[column])
-    _, first = np.unique(codes, return_index=True)
-    return table.take(np.sort(first))
-
-
-def _latest_feedback(feedback: pa.Table) -> pa.Table:
-    """The latest row, in time, of each decision and metric."""
-    decision, metric = _codes(feedback["decision_id"]), _codes(feedback["metric"])
-    pairs = decision * (int(metric.max(initial=0)) + 1) + metric
-    _, from_end = np.unique(pairs[::-1], return_index=True)
-    return feedback.take(np.sort(len(pairs) - 1 - from_end))
-
-
-def _codes(column: Any) -> Any:
-    """(n,) int64: equal values have equal numbers."""
-    if len(column) == 0:
-        return np.zeros(0, dtype=np.int64)
-    encoded: Any = pc.dictionary_encode(column.combine_chunks())
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

@@ -5,13 +5,28 @@ only the whole log can tell (the order of the arms, which metrics are too rare, 
 too young) is settled before there are parts, so the parts' rounds together are `join_rounds`'.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from policies.features import LOGGED_DTYPE
+from training.engines import Engine
+from training.log.join import join_rounds
+from training.log.joined_columns import KINDS, log_files, read_joined, rows_in
+from training.log.log_files import Kind
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
+from training.log.scratch import scratch_folder
+from training.log.shuffle import Piece, Shuffle, stored_parts
+
+# A log of no more decisions is one part, in memory.
+IN_MEMORY = 200_000
+# What a step reads, and about what a part holds.
+_PIECE_ROWS, _PART_ROWS = 200_000, 131_072
 
 
 class RoundsPart(Protocol):
@@ -92,3 +107,88 @@ def one_part(rounds: LoggedRounds) -> RoundsParts:
         policy_version=str(rounds.policy_versions[-1]) if len(rounds) else "",
         tenants=tuple(sorted(set(rounds.tenants.tolist()))),
     )
+
+
+@contextmanager
+def log_in_parts(
+    source: Path,
+    engine: Engine,
+    *,
+    scratch: Path | None = None,
+    arms: Sequence[str] = (),
+    feature_version: str | None = None,
+    since: float = -math.inf,
+    in_memory: int = IN_MEMORY,
+    part_rows: int = _PART_ROWS,
+) -> Iterator[RoundsParts]:
+    """The log's rounds in parts, which can be read as long as the block lasts.
+
+    Args:
+        source: the log's directory.
+        engine: what shuffles a log of more than `in_memory` decisions.
+        scratch: an existing directory for the shuffled rows, about the log's size twice over;
+            without it the system's temporary one, which only processes of this machine share.
+        arms: come first on the arm axis, in their order.
+        feature_version: keep rounds with these features; without it, the latest decision's.
+        since: keep rounds made later than this.
+        in_memory: the most decisions for one part in memory.
+        part_rows: about how many decisions a part holds otherwise.
+
+    Raises:
+        InputError: the log, or something in it, is wrong; or there is no such scratch directory.
+        EmptyLogError: no decision has such features.
+    """
+    files = log_files(source)
+    rows = sum(rows_in(path) for path in files["decisions"])
+    if rows <= in_memory:
+        log = read_joined(source, since)
+        version = feature_version
+        yield one_part(
+            join_rounds(log, source=source, arms=arms, feature_version=version, since=since)
+        )
+        return
+    with scratch_folder(scratch) as folder:
+        shuffle = Shuffle(source, folder(), max(2, math.ceil(rows / part_rows)), since)
+        yield _shuffled(shuffle, _pieces(files), engine, arms, feature_version)
+
+
+def _shuffled(
+    shuffle: Shuffle,
+    pieces: Sequence[Piece],
+    engine: Engine,
+    arms: Sequence[str],
+    feature_version: str | None,
+) -> RoundsParts:
+    whole, placed = shuffle.run(pieces, engine, arms=arms, feature_version=feature_version)
+    parts, counts = stored_parts(shuffle, whole, placed)
+    latest = [one.latest for one in placed if one.latest is not None]
+    return RoundsParts(
+        parts=parts,
+        feature_version=whole.feature_version,
+        dimension=max(max(one.features, default=0) for one in placed) // LOGGED_DTYPE.itemsize,
+        arms=whole.arms,
+        metrics=whole.metrics,
+        counts=counts,
+        rows=sum(part.rows for part in parts),
+        observed=np.any([one.observed for one in placed], axis=0),
+        explored_at=np.sort(np.concatenate([one.explored_at for one in placed])),
+        policy_version=max(latest).named if latest else "",
+        tenants=tuple(sorted(frozenset[str]().union(*(one.tenants for one in placed)))),
+    )
+
+
+def _pieces(files: dict[Kind, list[Path]]) -> list[Piece]:
+    """The files, several small ones together."""
+    pieces: list[Piece] = []
+    for kind in KINDS:
+        together: list[Path] = []
+        rows = 0
+        for path in files[kind]:
+            if together and rows + rows_in(path) > _PIECE_ROWS:
+                pieces.append(Piece(len(pieces), kind, tuple(together)))
+                together, rows = [], 0
+            together.append(path)
+            rows += rows_in(path)
+        if together:
+            pieces.append(Piece(len(pieces), kind, tuple(together)))
+    return pieces
