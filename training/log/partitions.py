@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from policies.features import LOGGED_DTYPE
 from training.engines import Engine
+from training.fit.folds import Ints
 from training.log.join import join_rounds
 from training.log.joined_columns import KINDS, log_files, read_joined, rows_in
 from training.log.log_files import Kind
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
-from training.log.scratch import scratch_folder
+from training.log.scratch import buckets_of, scratch_folder
 from training.log.shuffle import Piece, Shuffle, stored_parts
 
 # A log of no more decisions is one part, in memory.
@@ -53,7 +55,8 @@ class RoundsParts:
 
     rows: rounds in all parts; dimension: of the features; observed (M,): which metrics were
     reported; explored_at (k,): when the explored rounds were made, in order; policy_version: that
-    of the latest round, empty where it is unknown; tenants: their names, sorted.
+    of the latest round, empty where it is unknown; tenants: their names, sorted; buckets: into how
+    many the queries were dealt, numbers: the parts' own, of those that aren't empty.
     """
 
     parts: Sequence[RoundsPart]
@@ -67,6 +70,15 @@ class RoundsParts:
     explored_at: Floats
     policy_version: str
     tenants: tuple[str, ...]
+    buckets: int = 1
+    numbers: tuple[int, ...] = (0,)
+
+    def part_of(self, hashes: Sequence[str]) -> Ints:
+        """(k,) which part holds a query's rounds, by its position; any, if none does."""
+        number = buckets_of(pa.array(hashes, type=pa.string()), self.buckets)
+        positions = np.zeros(self.buckets, dtype=np.intp)
+        positions[list(self.numbers)] = np.arange(len(self.numbers))
+        return np.asarray(positions[number])
 
     def until(self, share: float) -> float:
         """The time of the last explored round in the earliest `share` of them: those at exactly
@@ -174,6 +186,8 @@ def _shuffled(
         explored_at=np.sort(np.concatenate([one.explored_at for one in placed])),
         policy_version=max(latest).named if latest else "",
         tenants=tuple(sorted(frozenset[str]().union(*(one.tenants for one in placed)))),
+        buckets=shuffle.buckets,
+        numbers=tuple(part.number for part in parts),
     )
 
 
