@@ -6,7 +6,7 @@ alike; where nothing was expected it counts as 0. A metric reported for some rou
 in: its absence has a propensity (`training.reporting`) that enters the weight.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,15 +46,24 @@ def objective_weights(rounds: LoggedRounds, objective: Mapping[str, float] | Non
     """
     if objective is None:
         return rounds.weights
-    for metric in objective:
-        if metric not in rounds.metrics:
-            raise ObjectiveError(
-                f"the log has no metric {metric!r}{did_you_mean(metric, rounds.metrics)}; it has "
-                f"{', '.join(rounds.metrics)}",
-                field=f"objective.{metric}",
-            )
+    check_objective(objective, rounds.metrics)
     vector = np.array([objective.get(metric, 0.0) for metric in rounds.metrics])
     return np.broadcast_to(vector, rounds.weights.shape)
+
+
+def check_objective(objective: Mapping[str, float] | None, metrics: Sequence[str]) -> None:
+    """Refuse an objective that weighs a metric that a log doesn't have.
+
+    Raises:
+        ObjectiveError: it does.
+    """
+    for metric in objective or ():
+        if metric not in metrics:
+            raise ObjectiveError(
+                f"the log has no metric {metric!r}{did_you_mean(metric, metrics)}; it has "
+                f"{', '.join(metrics)}",
+                field=f"objective.{metric}",
+            )
 
 
 def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> Judged:
