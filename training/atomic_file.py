@@ -1,4 +1,4 @@
-"""Files of lines that are written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import gzip
 import os
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 
 @contextmanager
@@ -34,3 +34,28 @@ def lines_to(path: Path) -> Iterator[Callable[[bytes], object]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, content: Any) -> None:
+    """Write anything with a buffer beside its place, sync it and rename it there.
+
+    A file of that name is replaced. The directory is left for the caller to sync, once for all.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a directory's entries durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,7 +8,6 @@ TrainingError      2  base: the message says what is wrong and what to do about 
 `training.exits` turns these, and the ground floor's PolicyError, into one line and an exit status.
 """
 
-from pathlib import Path
 from typing import ClassVar
 
 
@@ -19,10 +18,13 @@ class TrainingError(Exception):
 
 
 class InputError(TrainingError):
-    """Input that can't be used: where it stands, what is wrong, and the cure."""
+    """Input that can't be used: where it stands, what is wrong, and the cure.
+
+    `path` is a file or folder, as its text names it.
+    """
 
     def __init__(
-        self, message: str, *, path: Path | None = None, line: int | None = None, field: str = ""
+        self, message: str, *, path: object = None, line: int | None = None, field: str = ""
     ) -> None:
         place = ":".join(str(part) for part in (path, line, field) if part not in (None, ""))
         super().__init__(f"{place}: {message}" if place else message)

@@ -80,7 +80,7 @@ def test_help_is_instant_and_loads_no_numerics() -> None:
 
 
 def test_replay_writes_a_log_with_known_propensities(logs: Path, table: Path) -> None:
-    assert any(logs.glob("decisions/day=2026-01-0*/replay-0.parquet"))
+    assert any(logs.glob("decisions/day=2026-01-0*/**/replay-0.parquet"))
     refused(
         rag_policy("replay", "--outcomes", table, "--to", logs), str(logs), "choose another seed"
     )

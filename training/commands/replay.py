@@ -89,7 +89,7 @@ def command(
     tenants = table.datasets if datasets_as_tenants else [tenant] * len(table)
     chosen = _logger(logger, incumbent, table, features, wanted, settings, tenants)
     name = f"replay-{seed}"
-    if any(to.glob(f"decisions/*/{name}.parquet")):
+    if any(to.glob(f"decisions/**/{name}.parquet")):
         raise InputError(
             f"already has a replay with seed {seed}: choose another seed or directory", path=to
         )

@@ -50,7 +50,7 @@ class DaskEngine:
             with _failures_told():
                 while True:
                     while len(running) < ahead and (part := next(left, _NONE)) is not _NONE:
-                        running.append(self._client.submit(_run, step, part, pure=False))
+                        running.append(self._submitted(step, part))
                     if not running:
                         return
                     result = running[0].result()
@@ -59,6 +59,12 @@ class DaskEngine:
         finally:
             if running:
                 self._client.cancel(list(running))
+
+    def _submitted(self, step: Callable[[Part], Result], part: Part) -> Any:
+        with warnings.catch_warnings():
+            # A step carries what it needs of the passes before it: some megabytes of coefficients.
+            warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
+            return self._client.submit(_run, step, part, pure=False)
 
 
 _NONE: Any = object()
@@ -123,10 +129,7 @@ def _connected(scheduler: str) -> Iterator[Client]:
 def _failures_told() -> Iterator[None]:
     """Dask's own failures, as errors that say what to do."""
     try:
-        with warnings.catch_warnings():
-            # A step carries what it needs of the passes before it: some megabytes of coefficients.
-            warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
-            yield
+        yield
     except KilledWorker as error:
         raise EngineError(
             f"a step was lost with several Dask workers in turn ({error}): they may be short of "

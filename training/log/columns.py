@@ -1,7 +1,6 @@
 """The log's columns as arrays, without a Python loop over rows."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from policies.features import LOGGED_DTYPE
 from training.errors import InputError
 from training.fit.folds import Ints
+from training.log.log_folder import LogPlace
 from training.log.rounds import Bools, Floats
 
 # The end of the year 9999: no calendar knows later times.
@@ -56,7 +56,7 @@ def flags(column: Any) -> Bools:
     return np.asarray(one_array(column).fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def times(decisions: Any, source: Path) -> Floats:
+def times(decisions: Any, source: LogPlace) -> Floats:
     """(n,) when each decision was made.
 
     Raises:
@@ -75,7 +75,7 @@ def times(decisions: Any, source: Path) -> Floats:
     return at
 
 
-def attributes(column: Any, source: Path) -> NDArray[np.object_]:
+def attributes(column: Any, source: LogPlace) -> NDArray[np.object_]:
     """(n,) a dict each; equal ones are decoded once, and are one object.
 
     Raises:
@@ -96,7 +96,7 @@ def attributes(column: Any, source: Path) -> NDArray[np.object_]:
     return decoded[codes]
 
 
-def features(column: Any, source: Path) -> NDArray[np.float32]:
+def features(column: Any, source: LogPlace) -> NDArray[np.float32]:
     """(n, d) features.
 
     Raises:

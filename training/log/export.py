@@ -20,7 +20,8 @@ from policies.errors import EventError
 from policies.events import AnswerFinished, DecisionMade, Event, FeedbackGiven, decode_event
 from policies.store_keys import DEFAULT_PREFIX, EVENT_FIELD, StoreKeys
 from training.errors import EmptyLogError, InputError, TrainingError
-from training.log.log_files import Kind, answers_table, decisions_table, feedback_table, write_part
+from training.log.event_tables import Kind, answers_table, decisions_table, feedback_table
+from training.log.parts import write_part
 
 Stream = Literal["decisions", "feedback"]
 STREAMS: tuple[Stream, ...] = ("decisions", "feedback")
@@ -264,11 +265,11 @@ class LogExport:
                 named = _PART.fullmatch(part.name)
                 if named is not None and _numbers(named[1]) > committed:
                     part.unlink()
-            for half_written in (self._directory / kind).glob("day=*/.export-*.tmp"):
+            for half_written in (self._directory / kind).glob("day=*/**/.export-*.tmp"):
                 half_written.unlink()
 
     def _parts(self, kind: Kind) -> Iterator[Path]:
-        return (self._directory / kind).glob("day=*/export-*.parquet")
+        return (self._directory / kind).glob("day=*/**/export-*.parquet")
 
     def _position(self, stream: Stream) -> str:
         return self._state.committed.get(stream, _START)

@@ -10,7 +10,6 @@ the whole log tells (`training.log.log_facts`), `settled`.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from training.fit.folds import Ints
 from training.log import columns
 from training.log.distinct import Log, rows_at
 from training.log.log_facts import FirstSeen, LogFacts, Whole, whole_of
+from training.log.log_folder import LogPlace
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
 from training.log.rounds_table import rounds_of, rounds_table
 
@@ -43,7 +43,7 @@ class JoinedValues(NamedTuple):
 def join_rounds(
     log: Log,
     *,
-    source: Path,
+    source: LogPlace,
     arms: Sequence[str] | None = None,
     feature_version: str | None = None,
     since: float = -math.inf,
@@ -71,7 +71,7 @@ def join_rounds(
     return rounds_of(found.table, whole, counts_of(whole, [found]), source)
 
 
-def require_version(wanted: str, found: Sequence[str], source: Path) -> None:
+def require_version(wanted: str, found: Sequence[str], source: LogPlace) -> None:
     """That decisions were logged with such features; raises EmptyLogError."""
     if wanted and wanted in found:
         return
@@ -82,7 +82,7 @@ def require_version(wanted: str, found: Sequence[str], source: Path) -> None:
     )
 
 
-def require_metrics(whole: Whole, source: Path) -> None:
+def require_metrics(whole: Whole, source: LogPlace) -> None:
     """That anything was reported or expected; raises EmptyLogError."""
     if not whole.metrics:
         raise EmptyLogError(
@@ -91,7 +91,7 @@ def require_metrics(whole: Whole, source: Path) -> None:
         )
 
 
-def join_values(log: Log, feature_version: str, source: Path) -> JoinedValues:
+def join_values(log: Log, feature_version: str, source: LogPlace) -> JoinedValues:
     """The values of a log's decisions with these features, and what it tells of the whole."""
     everything: Any = log.decisions
     mine = pc.equal(everything["feature_version"].fill_null(""), feature_version)
@@ -253,7 +253,9 @@ class Settled(NamedTuple):
     unexplored: int
 
 
-def settled(joined: JoinedValues, whole: Whole, source: Path, since: float = -math.inf) -> Settled:
+def settled(
+    joined: JoinedValues, whole: Whole, source: LogPlace, since: float = -math.inf
+) -> Settled:
     """The rounds, without those whose feedback may still be on its way.
 
     Args:
@@ -326,7 +328,7 @@ def _check_propensities(
     pscore: Floats,
     probabilities: Floats,
     eligible: Bools,
-    source: Path,
+    source: LogPlace,
 ) -> None:
     def refuse(wrong: Bools, field: str, what: str) -> None:
         if wrong.any():

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ import pyarrow.parquet as pq
 
 from training.errors import EmptyLogError, InputError
 from training.log.distinct import Log, distinct_log
-from training.log.log_files import NEEDED, SCHEMAS, Kind, read_parquet
+from training.log.log_files import NEEDED, SCHEMAS, Kind, log_parts, read_parquet
+from training.log.log_folder import LogFolder, LogPlace, log_folder
 from training.log.rounds_table import AS_LOGGED
 
 KINDS: tuple[Kind, ...] = ("decisions", "answers", "feedback")
@@ -39,84 +39,90 @@ JOINED: dict[Kind, pa.Schema] = {
 _FEATURES = pa.schema([SCHEMAS["decisions"].field("features")])
 
 
-def log_files(directory: Path) -> dict[Kind, list[Path]]:
-    """The log's files by kind, in order of their names.
+def log_names(folder: LogFolder) -> dict[Kind, list[str]]:
+    """The log's files by kind, in order of their names below the folder.
 
     Raises:
         InputError: there is no such directory.
         EmptyLogError: it holds no decision.
+        FolderError: the object storage can't be used.
     """
-    if not directory.is_dir():
+    if not folder.exists():
         raise InputError(
             "no such log directory: export one with rag-policy export --to DIR, or make one with "
             "rag-policy replay --to DIR",
-            path=directory,
+            path=folder,
         )
-    files = {kind: sorted((directory / kind).glob("day=*/**/*.parquet")) for kind in KINDS}
-    if not files["decisions"]:
+    names = {kind: log_parts(folder, kind) for kind in KINDS}
+    if not names["decisions"]:
         raise EmptyLogError(
-            f"{directory}: the log holds no decision yet: send queries to the service and run "
+            f"{folder}: the log holds no decision yet: send queries to the service and run "
             "rag-policy export again, or name another directory"
         )
-    return files
+    return names
 
 
-def rows_in(path: Path) -> int:
+def rows_in(folder: LogFolder, name: str) -> int:
     """How many rows a file has, from its footer alone.
 
     Raises:
         InputError: it is no Parquet file.
     """
     try:
-        return int(pq.read_metadata(path).num_rows)
+        with folder.open(name) as source:
+            return int(pq.read_metadata(source).num_rows)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"not a readable Parquet file ({str(error).splitlines()[0]}): move it away and export "
             "or replay again",
-            path=path,
+            path=folder / name,
         ) from error
 
 
-def read_joined(directory: Path, since: float = -math.inf) -> Log:
+def read_joined(location: LogPlace, since: float = -math.inf) -> Log:
     """All rows of a log, with what the join needs; features of decisions made later than `since`.
 
     Raises:
         InputError: there is no such directory, or a file in it isn't part of such a log.
         EmptyLogError: it holds no decision.
+        FolderError: the object storage can't be used.
     """
-    files = log_files(directory)
-    log = distinct_log(*(read_files(files[kind], kind, since) for kind in KINDS))
+    folder = log_folder(location)
+    names = log_names(folder)
+    log = distinct_log(*(read_files(folder, names[kind], kind, since) for kind in KINDS))
     if log.decisions.num_rows == 0:
         raise EmptyLogError(
-            f"{directory}: the log's files hold no decision: send queries to the service and run "
+            f"{folder}: the log's files hold no decision: send queries to the service and run "
             "rag-policy export again, or name another directory"
         )
     return log
 
 
-def read_files(paths: Sequence[Path], kind: Kind, since: float = -math.inf) -> pa.Table:
+def read_files(
+    folder: LogFolder, names: Sequence[str], kind: Kind, since: float = -math.inf
+) -> pa.Table:
     """The files' rows with the columns of JOINED[kind].
 
     Raises:
         InputError: a file isn't part of such a log.
     """
-    tables = [_read(path, kind, since) for path in paths]
+    tables = [_read(folder, name, kind, since) for name in names]
     return pa.concat_tables(tables) if tables else JOINED[kind].empty_table()
 
 
-def _read(path: Path, kind: Kind, since: float) -> pa.Table:
+def _read(folder: LogFolder, name: str, kind: Kind, since: float) -> pa.Table:
     schema = JOINED[kind]
     if kind != "decisions" or since == -math.inf:
-        return read_parquet(path, schema, NEEDED[kind])
+        return read_parquet(folder, name, schema, NEEDED[kind])
     at = schema.get_field_index("features")
-    table = read_parquet(path, schema.remove(at), NEEDED[kind])
-    return table.add_column(at, schema.field(at), _late_features(path, table["at"], since))
+    table = read_parquet(folder, name, schema.remove(at), NEEDED[kind])
+    late = pc.greater(table["at"], since)
+    return table.add_column(at, schema.field(at), _late_features(folder, name, late))
 
 
-def _late_features(path: Path, at: Any, since: float) -> Any:
-    """The features of decisions made later; null for the others, read only where there are any."""
-    late = pc.greater(at, since)
+def _late_features(folder: LogFolder, name: str, late: Any) -> Any:
+    """The features of late decisions; null for the others, read only where there are any."""
     if not np.any(late.to_numpy()):
-        return pa.nulls(len(at), pa.binary())
-    features = read_parquet(path, _FEATURES, frozenset())["features"]
+        return pa.nulls(len(late), pa.binary())
+    features = read_parquet(folder, name, _FEATURES, frozenset())["features"]
     return pc.if_else(late, features, pa.scalar(None, pa.binary()))

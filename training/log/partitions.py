@@ -6,10 +6,9 @@ too young) is settled before there are parts, so the parts' rounds together are 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +18,9 @@ from policies.features import LOGGED_DTYPE
 from training.engines import Engine
 from training.fit.folds import Ints
 from training.log.join import join_rounds
-from training.log.joined_columns import KINDS, log_files, read_joined, rows_in
+from training.log.joined_columns import KINDS, log_names, read_joined, rows_in
 from training.log.log_files import Kind
+from training.log.log_folder import LogFolder, LogPlace, log_folder
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
 from training.log.scratch import buckets_of, scratch_folder
 from training.log.shuffle import Piece, Shuffle, stored_parts
@@ -123,10 +123,10 @@ def one_part(rounds: LoggedRounds) -> RoundsParts:
 
 @contextmanager
 def log_in_parts(
-    source: Path,
+    source: LogPlace,
     engine: Engine,
     *,
-    scratch: Path | None = None,
+    scratch: LogPlace | None = None,
     arms: Sequence[str] = (),
     feature_version: str | None = None,
     since: float = -math.inf,
@@ -150,8 +150,9 @@ def log_in_parts(
         InputError: the log, or something in it, is wrong; or there is no such scratch directory.
         EmptyLogError: no decision has such features.
     """
-    files = log_files(source)
-    rows = sum(rows_in(path) for path in files["decisions"])
+    log_at = log_folder(source)
+    names = log_names(log_at)
+    rows = sum(rows_in(log_at, name) for name in names["decisions"])
     if rows <= in_memory:
         log = read_joined(source, since)
         version = feature_version
@@ -160,8 +161,8 @@ def log_in_parts(
         )
         return
     with scratch_folder(scratch) as folder:
-        shuffle = Shuffle(source, folder(), max(2, math.ceil(rows / part_rows)), since)
-        yield _shuffled(shuffle, _pieces(files), engine, arms, feature_version)
+        shuffle = Shuffle(log_at, folder(), max(2, math.ceil(rows / part_rows)), since)
+        yield _shuffled(shuffle, _pieces(log_at, names), engine, arms, feature_version)
 
 
 def _shuffled(
@@ -191,18 +192,19 @@ def _shuffled(
     )
 
 
-def _pieces(files: dict[Kind, list[Path]]) -> list[Piece]:
+def _pieces(folder: LogFolder, names: Mapping[Kind, Sequence[str]]) -> list[Piece]:
     """The files, several small ones together."""
     pieces: list[Piece] = []
     for kind in KINDS:
-        together: list[Path] = []
+        together: list[str] = []
         rows = 0
-        for path in files[kind]:
-            if together and rows + rows_in(path) > _PIECE_ROWS:
+        for name in names[kind]:
+            more = rows_in(folder, name)
+            if together and rows + more > _PIECE_ROWS:
                 pieces.append(Piece(len(pieces), kind, tuple(together)))
                 together, rows = [], 0
-            together.append(path)
-            rows += rows_in(path)
+            together.append(name)
+            rows += more
         if together:
             pieces.append(Piece(len(pieces), kind, tuple(together)))
     return pieces

@@ -1,7 +1,6 @@
 """Rounds as an Arrow table, which is how they lie in a file between two passes, and back."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from training.log import columns
 from training.log.log_facts import Whole
+from training.log.log_folder import LogPlace
 from training.log.rounds import Floats, LoggedRounds, RoundCounts
 
 # Taken from the decisions as they are.
@@ -36,7 +36,7 @@ def rounds_table(decisions: pa.Table, arrays: Mapping[str, NDArray[Any]]) -> pa.
     return table
 
 
-def rounds_of(table: pa.Table, whole: Whole, counts: RoundCounts, source: Path) -> LoggedRounds:
+def rounds_of(table: pa.Table, whole: Whole, counts: RoundCounts, source: LogPlace) -> LoggedRounds:
     """The rounds of a table, in its order.
 
     Raises:

@@ -14,25 +14,26 @@ from numpy.typing import NDArray
 
 from training.errors import InputError
 from training.fit.folds import Ints
+from training.log.log_folder import LocalFolder, LogFolder, LogPlace, log_folder
 
 # Of the hash's random numbers: every process must deal rows alike.
 _HASH_SEED = 20260101
 
 
 @contextmanager
-def scratch_folder(parent: Path | None) -> Iterator[Callable[[], Path]]:
+def scratch_folder(parent: LogPlace | None) -> Iterator[Callable[[], LogFolder]]:
     """A function that gives a new folder, made when it is first called and removed with the block.
 
     Args:
-        parent: in which directory; None for the system's temporary one, which only processes of
-            this machine share.
+        parent: in which directory, or below which prefix of object storage; None for the system's
+            temporary directory, which only processes of this machine share.
 
     Raises:
         InputError: the parent is no directory.
     """
-    made: list[Path] = []
+    made: list[LogFolder] = []
 
-    def folder() -> Path:
+    def folder() -> LogFolder:
         if not made:
             made.append(_make(parent))
         return made[0]
@@ -40,21 +41,27 @@ def scratch_folder(parent: Path | None) -> Iterator[Callable[[], Path]]:
     try:
         yield folder
     finally:
-        for path in made:
-            shutil.rmtree(path, ignore_errors=True)
+        for one in made:
+            if isinstance(one, LocalFolder):
+                shutil.rmtree(one.root, ignore_errors=True)
+            else:
+                one.delete(file.name for file in one.files())
 
 
-def _make(parent: Path | None) -> Path:
+def _make(parent: LogPlace | None) -> LogFolder:
     if parent is None:
-        return Path(tempfile.mkdtemp(prefix="rag-policy-"))
-    if not parent.is_dir():
+        return log_folder(Path(tempfile.mkdtemp(prefix="rag-policy-")))
+    folder = log_folder(parent)
+    if not isinstance(folder, LocalFolder):
+        return folder / f"rag-policy-{uuid.uuid4().hex}"
+    if not folder.exists():
         raise InputError(
-            "no such directory: make it, on storage that all workers share", path=parent
+            "no such directory: make it, on storage that all workers share", path=folder
         )
-    return Path(tempfile.mkdtemp(prefix="rag-policy-", dir=parent.resolve()))
+    return log_folder(Path(tempfile.mkdtemp(prefix="rag-policy-", dir=folder.root)))
 
 
-def write_buckets(table: pa.Table, bucket: Ints, count: int, path: Path) -> None:
+def write_buckets(table: pa.Table, bucket: Ints, count: int, folder: LogFolder, name: str) -> None:
     """Write the rows, in their order, as one record batch for each of `count` buckets.
 
     The file is complete or absent, and writing it again is harmless: a step may run twice.
@@ -62,12 +69,27 @@ def write_buckets(table: pa.Table, bucket: Ints, count: int, path: Path) -> None
     order = np.argsort(bucket, kind="stable")
     ends = np.searchsorted(bucket[order], np.arange(count + 1))
     rows = table.take(pa.array(order)).combine_chunks()
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with (
+        _whole_file(folder, name) as sink,
+        pa.ipc.new_file(sink, table.schema, options=options) as file,
+    ):
+        for first, last in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+            file.write_batch(_batch(rows.slice(first, last - first)))
+
+
+@contextmanager
+def _whole_file(folder: LogFolder, name: str) -> Iterator[Any]:
+    """A stream to a file that appears when the block ends; an object does so by itself."""
+    if not isinstance(folder, LocalFolder):
+        with folder.filesystem.open_output_stream(folder.path(name)) as sink:
+            yield sink
+        return
+    path = Path(folder.path(name))
+    temporary = path.with_name(f".{name}.{uuid.uuid4().hex}")
     try:
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(str(temporary), table.schema, options=options) as file:
-            for first, last in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
-                file.write_batch(_batch(rows.slice(first, last - first)))
+        with pa.OSFile(str(temporary), "wb") as sink:
+            yield sink
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -79,12 +101,17 @@ def _batch(table: pa.Table) -> pa.RecordBatch:
 
 
 def read_bucket(
-    paths: Sequence[Path], bucket: int, schema: pa.Schema, without: Sequence[str] = ()
+    folder: LogFolder,
+    names: Sequence[str],
+    bucket: int,
+    schema: pa.Schema,
+    without: Sequence[str] = (),
 ) -> pa.Table:
     """One bucket's rows, in the order of the files; some columns null, and not read.
 
     Args:
-        paths: files with the schema, as `write_buckets` made them.
+        folder: where the files are.
+        names: files with the schema, as `write_buckets` made them.
         bucket: which.
         schema: of the rows.
         without: the columns to leave null.
@@ -92,8 +119,8 @@ def read_bucket(
     wanted = [index for index, name in enumerate(schema.names) if name not in without]
     options = pa.ipc.IpcReadOptions(included_fields=wanted)
     batches = []
-    for path in paths:
-        with pa.OSFile(str(path)) as source:
+    for name in names:
+        with folder.open(name) as source:
             batches.append(pa.ipc.open_file(source, options=options).get_batch(bucket))
     narrow = pa.schema([schema.field(index) for index in wanted])
     table = pa.Table.from_batches(batches, narrow)

@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ from training.log.join import (
 from training.log.joined_columns import JOINED, KINDS, read_files
 from training.log.log_facts import LogFacts, Whole, added, whole_of
 from training.log.log_files import Kind
+from training.log.log_folder import LogFolder, LogPlace
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
 from training.log.rounds_table import explored_at, observed, rounds_of
 from training.log.scratch import buckets_of, read_bucket, write_buckets
@@ -45,7 +45,7 @@ class Piece(NamedTuple):
 
     number: int
     kind: Kind
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
 
 
 class Latest(NamedTuple):
@@ -62,7 +62,7 @@ class Dealt(NamedTuple):
     """
 
     kind: Kind
-    path: Path
+    name: str
     latest: Latest | None
     versions: frozenset[str]
 
@@ -74,7 +74,7 @@ class Placed(NamedTuple):
     rows; `latest` names the policy version.
     """
 
-    path: Path
+    name: str
     rows: tuple[int, ...]
     settled: Settled
     features: frozenset[int]
@@ -88,17 +88,18 @@ class Placed(NamedTuple):
 class StoredPart:
     """A part whose rounds lie in files."""
 
-    paths: tuple[Path, ...]
+    folder: LogFolder
+    names: tuple[str, ...]
     number: int
     rows: int
     schema: pa.Schema
     whole: Whole
     counts: RoundCounts
-    source: Path
+    source: LogPlace
 
     def read(self) -> LoggedRounds:
         """The rounds, in order of time, then of decision id."""
-        table = read_bucket(self.paths, self.number, self.schema)
+        table = read_bucket(self.folder, self.names, self.number, self.schema)
         order = [("at", "ascending"), ("decision_id", "ascending")]
         return rounds_of(table.sort_by(order), self.whole, self.counts, self.source)
 
@@ -111,8 +112,8 @@ class Shuffle:
     parts; since: keep rounds made later than this.
     """
 
-    source: Path
-    scratch: Path
+    source: LogFolder
+    scratch: LogFolder
     buckets: int
     since: float = -math.inf
 
@@ -127,13 +128,12 @@ class Shuffle:
         """Shuffle the log's pieces; arguments and errors as for `join_rounds`."""
         dealt = list(engine.map(partial(deal, self), pieces))
         wanted = self._version(dealt, feature_version)
-        held = Held(self, tuple((one.kind, one.path) for one in dealt), wanted)
+        held = Held(self, tuple((one.kind, one.name) for one in dealt), wanted)
         numbers = range(self.buckets)
         whole = whole_of(added(engine.map(partial(tell, held), numbers)), wanted, arms)
         require_metrics(whole, self.source)
         placed = list(engine.map(partial(place, held, whole), numbers))
-        for one in dealt:
-            one.path.unlink(missing_ok=True)
+        self.scratch.delete(one.name for one in dealt)
         return whole, placed
 
     def _version(self, dealt: Iterable[Dealt], wanted: str | None) -> str:
@@ -149,7 +149,7 @@ class Held(NamedTuple):
     """A log dealt by decision id, of which decisions with one kind of features are wanted."""
 
     shuffle: Shuffle
-    files: tuple[tuple[Kind, Path], ...]
+    files: tuple[tuple[Kind, str], ...]
     feature_version: str
 
     def joined(self, bucket: int, *, features: bool) -> JoinedValues:
@@ -160,21 +160,23 @@ class Held(NamedTuple):
     def _log(self, bucket: int, without: Sequence[str]) -> Log:
         tables = []
         for kind in KINDS:
-            paths = [path for own, path in self.files if own == kind]
+            names = [name for own, name in self.files if own == kind]
             absent = without if kind == "decisions" else ()
-            tables.append(read_bucket(paths, bucket, JOINED[kind], absent))
+            scratch = self.shuffle.scratch
+            tables.append(read_bucket(scratch, names, bucket, JOINED[kind], absent))
         return distinct_log(*tables)
 
 
 def deal(shuffle: Shuffle, piece: Piece) -> Dealt:
     """Read a piece of the log, and write its rows by decision id."""
-    table = read_files(piece.files, piece.kind, shuffle.since)
-    path = shuffle.scratch / f"{piece.kind}-{piece.number:06d}.arrow"
-    write_buckets(table, buckets_of(table["decision_id"], shuffle.buckets), shuffle.buckets, path)
+    table = read_files(shuffle.source, piece.files, piece.kind, shuffle.since)
+    name = f"{piece.kind}-{piece.number:06d}.arrow"
+    bucket = buckets_of(table["decision_id"], shuffle.buckets)
+    write_buckets(table, bucket, shuffle.buckets, shuffle.scratch, name)
     if piece.kind != "decisions" or table.num_rows == 0:
-        return Dealt(piece.kind, path, None, frozenset())
+        return Dealt(piece.kind, name, None, frozenset())
     versions = columns.coded(table["feature_version"])[1]
-    return Dealt(piece.kind, path, _latest(table, "feature_version"), frozenset(versions.tolist()))
+    return Dealt(piece.kind, name, _latest(table, "feature_version"), frozenset(versions.tolist()))
 
 
 def tell(held: Held, bucket: int) -> LogFacts:
@@ -192,11 +194,11 @@ def place(held: Held, whole: Whole, bucket: int) -> Placed:
         pc.equal(table["query_hash"].fill_null(""), ""), table["decision_id"], table["query_hash"]
     )
     part = buckets_of(hashes, shuffle.buckets)
-    path = shuffle.scratch / f"rounds-{bucket:06d}.arrow"
-    write_buckets(table, part, shuffle.buckets, path)
+    name = f"rounds-{bucket:06d}.arrow"
+    write_buckets(table, part, shuffle.buckets, shuffle.scratch, name)
     sizes = np.unique(pc.binary_length(table["features"]).fill_null(0).to_numpy())
     return Placed(
-        path=path,
+        name=name,
         rows=tuple(np.bincount(part, minlength=shuffle.buckets).tolist()),
         settled=found._replace(table=table.schema.empty_table()),
         features=frozenset(sizes.tolist()),
@@ -232,10 +234,12 @@ def stored_parts(
         )
     counts = counts_of(whole, [one.settled for one in placed])
     rows = np.sum([one.rows for one in placed], axis=0)
-    paths = tuple(one.path for one in placed)
+    names = tuple(one.name for one in placed)
     schema = placed[0].settled.table.schema
     parts = tuple(
-        StoredPart(paths, number, int(rows[number]), schema, whole, counts, shuffle.source)
+        StoredPart(
+            shuffle.scratch, names, number, int(rows[number]), schema, whole, counts, shuffle.source
+        )
         for number in np.flatnonzero(rows).tolist()
     )
     return parts, counts

@@ -4,6 +4,7 @@ A file is named by the hash of what it was made from, so importing the same rows
 nothing.
 """
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -17,10 +18,12 @@ from policies.features import LOGGED_DTYPE, pack_features, unpack_features
 from policies.query import query_hash
 from training.errors import InputError
 from training.log.log_files import read_parquet, write_parquet
+from training.log.log_folder import LogPlace, log_folder
 from training.tables.outcomes import Floats, OutcomeTable
 from training.tables.query_features import QueryFeatures
 
 FOLDER = "outcomes"
+_IMPORTED = re.compile(r"[^./][^/]*\.parquet")
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -84,24 +87,25 @@ def _outcomes(
     ]
 
 
-def read_warm_start(directory: Path, feature_version: str | None = None) -> WarmStart | None:
+def read_warm_start(location: LogPlace, feature_version: str | None = None) -> WarmStart | None:
     """All imported rows of a log directory; None where there are none.
 
     Raises:
         InputError: a file is damaged, or was imported with another encoder than the log's.
     """
-    files = sorted((directory / FOLDER).glob("*.parquet"))
+    folder = log_folder(location) / FOLDER
+    files = [file.name for file in folder.files() if _IMPORTED.fullmatch(file.name)]
     if not files:
         return None
-    tables: list[Any] = [read_parquet(path, SCHEMA, _NEEDED) for path in files]
-    for path, table in zip(files, tables, strict=True):
+    tables: list[Any] = [read_parquet(folder, name, SCHEMA, _NEEDED) for name in files]
+    for name, table in zip(files, tables, strict=True):
         versions = set(table["feature_version"].to_pylist())
         feature_version = feature_version or min(versions)
         if versions != {feature_version}:
             raise InputError(
                 f"was imported with features {', '.join(sorted(versions))}, the log has "
                 f"{feature_version}: delete the file and import again with the log's encoder",
-                path=path,
+                path=folder / name,
                 field="feature_version",
             )
     rows: list[dict[str, dict[str, float]]] = [
@@ -124,7 +128,7 @@ def read_warm_start(directory: Path, feature_version: str | None = None) -> Warm
         values=np.array(
             [[[row.get(arm, {}).get(m, np.nan) for m in names] for arm in arms] for row in rows]
         ),
-        sha256=sha256(b"".join(path.stem.encode() for path in files)).hexdigest(),
+        sha256=sha256(b"".join(Path(name).stem.encode() for name in files)).hexdigest(),
     )
 
 

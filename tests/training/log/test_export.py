@@ -53,7 +53,7 @@ def export(
 
 def rows(directory: Path, kind: str, column: str = "decision_id") -> list[str]:
     """That column of all files of a kind, nothing dropped."""
-    files = sorted((directory / kind).glob("day=*/*.parquet"))
+    files = sorted((directory / kind).glob("day=*/**/*.parquet"))
     return [value for file in files for value in pq.ParquetFile(file).read()[column].to_pylist()]
 
 
@@ -248,7 +248,7 @@ def test_an_export_killed_again_and_again_ends_with_each_event_once(
     expected = [f"decision-{number:06d}" for number in range(made)]
     for kind in ("decisions", "answers", "feedback"):
         assert sorted(rows(tmp_path, kind)) == expected
-    assert not list(tmp_path.glob("*/day=*/.*"))
+    assert not list(tmp_path.glob("*/day=*/**/.*"))
 
 
 def test_a_store_killed_during_an_export_is_picked_up_again(

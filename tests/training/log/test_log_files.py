@@ -42,20 +42,6 @@ def test_every_field_of_an_event_comes_back(tmp_path: Path) -> None:
         assert stored == msgspec.structs.asdict(event) | nested
 
 
-def test_rows_lie_in_the_folder_of_their_day(tmp_path: Path) -> None:
-    events = [decision(1, at=NOON), decision(2, at=NOON + DAY), decision(3, at=NOON)]
-    files = write_part(decisions_table(events), tmp_path, "decisions", "part-1")
-    assert [file.relative_to(tmp_path).as_posix() for file in files] == [
-        "decisions/day=2026-11-22/part-1.parquet",
-        "decisions/day=2026-11-23/part-1.parquet",
-    ]
-    assert pq.ParquetFile(files[0]).metadata.num_rows == 2
-
-
-def test_nothing_is_written_for_no_rows(tmp_path: Path) -> None:
-    assert write_part(decisions_table([]), tmp_path, "decisions", "a") == []
-
-
 def test_what_was_exported_twice_counts_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_part(decisions_table([decision(1)]), tmp_path, "decisions", name)

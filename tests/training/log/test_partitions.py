@@ -102,7 +102,7 @@ def random_log(directory: Path, seed: int) -> None:
     for kind, table in tables.items():
         for number, start in enumerate(range(0, table.num_rows, 40)):
             write_part(table.slice(start, 40), directory, kind, f"part-{number}")  # type: ignore[arg-type]
-    path = sorted((directory / "decisions").glob("day=*/*.parquet"))[0]
+    path = sorted((directory / "decisions").rglob("*.parquet"))[0]
     later = pq.ParquetFile(path).read()
     later = later.append_column("of_a_later_release", pa.array(["x"] * later.num_rows))
     pq.write_table(later.drop_columns(["audit"]), path)
