@@ -1,16 +1,19 @@
 """`rag-policy train`: a policy from logged decisions, from outcomes, or from both."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from training.commands.engine_options import check_engine, engine_options, open_engine
 from training.commands.fine_tuning import check_fine_tuning, train_fine_tuned
 from training.commands.options import (
     config_option,
     directory_option,
     files_option,
     json_option,
+    log_option,
     resolve_objective_option,
     seed_option,
 )
@@ -18,12 +21,15 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
+    from training.engines import Engine
+    from training.log.log_folder import LogPlace
+    from training.log.partitions import RoundsParts
     from training.tables.outcomes import OutcomeTable
     from training.tables.warm_start import WarmStart
 
 
 @click.command()
-@directory_option("--logs", help="A log directory, as export and replay write it.")
+@log_option("--logs", help="A log directory, as export and replay write it.")
 @files_option("--outcomes", help="A .jsonl or .jsonl.gz table; may be repeated.")
 @click.option("--split", help="Only this split of the outcomes.")
 @directory_option("--to", required=True, help="The policy's directory; one there is replaced.")
@@ -50,17 +56,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="On logs: learn what a tenant's outcomes add to everybody's.",
 )
-@click.option(
-    "--engine",
-    default="local",
-    show_default=True,
-    type=click.Choice(["local"]),
-    help="Where the work is done.",
-)
+@engine_options
 @config_option
 @json_option
 def command(
-    logs: Path | None,
+    logs: "LogPlace | None",
     outcomes: tuple[Path, ...],
     split: str | None,
     to: Path,
@@ -69,7 +69,9 @@ def command(
     objective: str | None,
     fine_tune: Path | None,
     tenants: bool,
-    engine: str,  # noqa: ARG001 - one engine so far
+    engine: str,
+    scheduler: str | None,
+    scratch: "LogPlace | None",
     config: Path | None,
     as_json: bool,
 ) -> None:
@@ -85,6 +87,7 @@ def command(
       rag-policy train --outcomes table.jsonl.gz --split train --to policy/
       rag-policy train --logs logs/ --outcomes table.jsonl.gz --to policy/ --seed 7 --json
       rag-policy train --outcomes table.jsonl.gz --fine-tune my-encoder/ --to policy/
+      rag-policy train --logs logs/ --to policy/ --engine dask --scheduler tcp://host:8786
     """
     from policies.artifact import write_artifact
     from policies.settings import read_policy_settings
@@ -98,6 +101,7 @@ def command(
             "--fine-tune needs --outcomes, without --logs: it learns from queries' texts with "
             "every arm's outcome"
         )
+    check_engine(engine, scheduler, logs)
     settings = read_policy_settings(config)
     weights = None if objective is None else resolve_objective_option(objective, settings).weights
     if fine_tune is not None:
@@ -115,7 +119,9 @@ def command(
         else:
             policy = train_fine_tuned(table, warm, settings, fine_tune, seed, source)
     else:
-        policy = _from_logs(logs, warm, holdout, weights, tenants, seed, source)
+        wanted = _Wanted(holdout, weights, tenants, seed)
+        with open_engine(engine, scheduler) as opened:
+            policy = _from_logs(logs, warm, wanted, opened, scratch, source)
     write_artifact(policy.artifact(), to)
     _report(policy, to, as_json)
 
@@ -143,57 +149,98 @@ def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "
         return train_on_outcomes(warm, seed=seed, source=source, advance=advance)
 
 
+class _Wanted(NamedTuple):
+    """What options say of learning from a log."""
+
+    holdout: float | None
+    objective: dict[str, float] | None
+    tenants: bool
+    seed: int
+
+
 def _from_logs(
-    logs: Path,
+    logs: "LogPlace",
     outcomes: "WarmStart | None",
-    holdout: float | None,
-    weights: dict[str, float] | None,
-    tenants: bool,
-    seed: int,
+    wanted: _Wanted,
+    engine: "Engine",
+    scratch: "LogPlace | None",
     source: dict[str, object],
 ) -> "Policy":
-    from training.errors import InputError
-    from training.fit.log_fit import STEPS
-    from training.fit.trained_policy import log_hash, train_on_rounds
-    from training.log.join import join_rounds
-    from training.log.log_files import has_decisions, read_log
+    from training.log.log_files import has_decisions
+    from training.log.partitions import log_in_parts
     from training.progress import note, progress
-    from training.remarks import remarks
-    from training.tables.warm_start import read_warm_start
 
-    imported = read_warm_start(logs) if logs.is_dir() else None
-    if outcomes is not None and imported is not None:
-        raise InputError(
-            f"has imported outcomes already: leave --outcomes out, or delete {logs / 'outcomes'}",
-            path=logs,
-        )
-    warm = outcomes or imported
-    source = {"source": "logs", "logs": str(logs.resolve()), **source}
+    warm = _warm_start(logs, outcomes)
+    source = {
+        "source": "logs",
+        "logs": str(logs.resolve() if isinstance(logs, Path) else logs),
+        **source,
+    }
     if warm is not None and not has_decisions(logs):
-        return _from_outcomes(warm, seed, source)
-    with progress("reading the log"):
-        rounds = join_rounds(read_log(logs), source=logs)
+        return _from_outcomes(warm, wanted.seed, source)
+    with ExitStack() as stack:
+        with progress("reading the log"):
+            rounds = stack.enter_context(log_in_parts(logs, engine, scratch=scratch))
+        policy, said = _fitted(logs, rounds, warm, wanted, engine, source)
+    for line in said:
+        note(line)
+    return policy
+
+
+def _fitted(
+    logs: "LogPlace",
+    rounds: "RoundsParts",
+    warm: "WarmStart | None",
+    wanted: _Wanted,
+    engine: "Engine",
+    source: dict[str, object],
+) -> "tuple[Policy, list[str]]":
+    """The policy, and what a person should know of the log."""
+    from training.errors import InputError
+    from training.fit.trained_policy import train_on_parts, training_steps
+    from training.progress import progress
+    from training.remarks import remarks
+
     if warm is not None and warm.feature_version != rounds.feature_version:
         raise InputError(
             f"was logged with features {rounds.feature_version}, the outcomes have "
             f"{warm.feature_version}: name the log's encoder in --config",
             path=logs,
         )
-    for line in remarks(rounds):
-        note(line)
-    source["sha256"] = log_hash(rounds.decision_ids.tolist(), rounds.values)
-    with progress("fitting and choosing candidates", total=STEPS) as advance:
-        return train_on_rounds(
+    said: list[str] = []
+    with progress("fitting and choosing candidates", total=training_steps(rounds)) as advance:
+        policy = train_on_parts(
             rounds,
-            holdout=holdout,
-            objective=weights,
-            seed=seed,
+            engine=engine,
+            holdout=wanted.holdout,
+            objective=wanted.objective,
+            seed=wanted.seed,
             source=source,
             warm=warm,
-            tenants=tenants,
-            parent=str(rounds.policy_versions[-1]) or None,
+            tenants=wanted.tenants,
+            parent=rounds.policy_version or None,
             advance=advance,
+            look=lambda sample: said.extend(remarks(sample)),
         )
+    return policy, said
+
+
+def _warm_start(logs: "LogPlace", outcomes: "WarmStart | None") -> "WarmStart | None":
+    """Full-information rows, given or imported.
+
+    Raises:
+        InputError: there are both.
+    """
+    from training.errors import InputError
+    from training.tables.warm_start import read_warm_start
+
+    imported = read_warm_start(logs)
+    if outcomes is not None and imported is not None:
+        raise InputError(
+            f"has imported outcomes already: leave --outcomes out, or delete {logs / 'outcomes'}",
+            path=logs,
+        )
+    return outcomes or imported
 
 
 def _report(policy: "Policy", to: Path, as_json: bool) -> None:

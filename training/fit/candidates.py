@@ -14,14 +14,15 @@ than three standard errors.) The gate asks for 200 on the rounds it judges by.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
 
 from policies.linear_policy import IDENTITY
 from training.fit.heads import Heads
+from training.fit.ridge import Ridges
 from training.judge.ope import Z95
 from training.log.rounds import Bools, Floats
 
@@ -46,117 +47,104 @@ class Recipe(NamedTuple):
 JOINT = Recipe("joint")
 
 
-class Evidence(NamedTuple):
-    """What candidates are fitted on, n rows.
+@dataclass(frozen=True)
+class Evidence:
+    """What candidates are fitted on: sums over n rows, and some of the rows.
 
-    scaled (n, d); gamma (n, A, M) pseudo-outcomes; usable (n, A) where an arm was eligible;
-    expected (n, A, M) the incumbent's, NaN where it said nothing; supported (A,) arms with enough
-    draws; signs (M,) +1 where more of the metric is better, −1 where less is; joint the heads of
-    all arms in one model, of the same rows.
+    rows: n; usable: by arm, of the rows where it could be taken; told: of those of which the
+    serving policy expected something. Of pseudo-outcomes where the arm is usable: xy (d, A, M)
+    Σ x·Γ, y and yy (A, M) Σ Γ and Σ Γ²; x_expected, expected: Σ x·e and Σ e of what was expected.
+    supported (A,) arms with enough draws; signs (M,) +1 where more of the metric is better, −1
+    where less is; joint: the heads of all arms in one model, of the same rows; tells_apart: whether
+    the serving policy expects different things of different queries; some (s, d): scaled rows.
     """
 
-    scaled: Floats
-    gamma: Floats
-    usable: Bools
+    rows: float
+    usable: Ridges
+    told: Ridges
+    xy: Floats
+    y: Floats
+    yy: Floats
+    x_expected: Floats
     expected: Floats
     supported: Bools
     signs: Floats
     joint: Heads
+    tells_apart: bool
+    some: Floats
 
-    def rows(self, index: NDArray[Any]) -> "Evidence":
-        """Some of the rows."""
-        return self._replace(
-            scaled=self.scaled[index],
-            gamma=self.gamma[index],
-            usable=self.usable[index],
-            expected=self.expected[index],
-        )
+    @cached_property
+    def means(self) -> Floats:
+        """(A, M) of the pseudo-outcomes."""
+        return np.asarray(self.y / np.maximum(self.usable.rows, 1.0)[:, None])
+
+    @property
+    def links(self) -> np.ndarray[tuple[int], np.dtype[np.int8]]:
+        """(M,) heads are linear in the metric itself."""
+        return np.full(self.y.shape[1], IDENTITY, dtype=np.int8)
+
+    def ridge(self, alpha: float, base: Heads | None = None) -> Heads:
+        """Ridge regression of the pseudo-outcomes, less what a base expects."""
+        xy, y = self.xy, self.y
+        if base is not None:
+            taken_xy, taken_y = self.usable.products(base.coefficients, base.intercepts)
+            xy, y = xy - taken_xy, y - taken_y
+        return Heads(*self.usable.solve(xy, y, alpha), self.links)
+
+    def distil(self) -> Heads:
+        """The incumbent's expectations as linear heads; zero where it expects nothing."""
+        solved = self.told.solve(self.x_expected, self.expected, _DISTILLING_ALPHA)
+        return Heads(*solved, self.links)
 
 
-def recipes(evidence: Evidence) -> tuple[Recipe, ...]:
+def recipes(tells_apart: bool) -> tuple[Recipe, ...]:
     """What to fit, simplest first; residuals only where the incumbent tells queries apart."""
-    kinds = ["learned", "residual"] if _tells_apart(evidence) else ["learned"]
+    kinds = ["learned", "residual"] if tells_apart else ["learned"]
     penalised = [Recipe(kind, alpha) for kind in kinds for alpha in ALPHAS]
     return (Recipe("context_free"), JOINT, *penalised)
 
 
-def _tells_apart(evidence: Evidence) -> bool:
-    known = ~np.isnan(evidence.expected).any(axis=(1, 2))
-    return bool(known.any() and np.ptp(evidence.expected[known], axis=0).max() > 1e-6)
-
-
 def fit_candidates(evidence: Evidence, wanted: Sequence[Recipe]) -> Iterator[tuple[Recipe, Heads]]:
     """Fit the candidates one after the other."""
-    means = _means(evidence)
     base: Heads | None = None
     for recipe in wanted:
         if recipe == JOINT:
             heads = evidence.joint
         elif recipe.alpha is None:
-            heads = _constant(evidence, means)
+            heads = _constant(evidence)
         elif recipe.kind == "learned":
-            heads = _ridge(evidence, evidence.gamma, recipe.alpha)
+            heads = evidence.ridge(recipe.alpha)
         else:
-            base = base or _distil(evidence)
-            correction = _ridge(
-                evidence, evidence.gamma - base.expected(evidence.scaled), recipe.alpha
-            )
+            base = base or evidence.distil()
+            correction = evidence.ridge(recipe.alpha, base)
             heads = Heads(
                 base.coefficients + correction.coefficients,
                 base.intercepts + correction.intercepts,
                 base.links,
             )
-        yield recipe, _pessimistic(evidence, heads, means)
+        yield recipe, _pessimistic(evidence, heads)
 
 
-def _constant(evidence: Evidence, means: Floats) -> Heads:
-    arms, metrics = means.shape
-    links = np.full(metrics, IDENTITY, dtype=np.int8)
-    return Heads(np.zeros((arms, metrics, evidence.scaled.shape[1])), means, links)
+def _constant(evidence: Evidence) -> Heads:
+    coefficients = np.zeros((*evidence.means.shape, len(evidence.xy)))
+    return Heads(coefficients, evidence.means, evidence.links)
 
 
-def _means(evidence: Evidence) -> Floats:
-    usable = evidence.usable[:, :, None]
-    counts = np.maximum(usable.sum(axis=0), 1)
-    return np.asarray(np.where(usable, evidence.gamma, 0.0).sum(axis=0) / counts)
-
-
-def _ridge(evidence: Evidence, targets: Floats, alpha: float) -> Heads:
-    """Ridge regression of targets (n, A, M), each arm on the rows where it could be taken."""
-    arms, metrics = targets.shape[1:]
-    dimension = evidence.scaled.shape[1]
-    coefficients, intercepts = np.zeros((arms, metrics, dimension)), np.zeros((arms, metrics))
-    together = bool(evidence.usable.all())
-    groups = [list(range(arms))] if together else [[arm] for arm in range(arms)]
-    for group in groups:
-        rows = evidence.usable[:, group[0]]
-        if not rows.any():
-            continue
-        y = targets[rows][:, group].reshape(int(rows.sum()), -1)
-        model: Any = Ridge(alpha=alpha).fit(evidence.scaled[rows], y)
-        coefficients[group] = model.coef_.reshape(len(group), metrics, dimension)
-        intercepts[group] = model.intercept_.reshape(len(group), metrics)
-    return Heads(coefficients, intercepts, np.full(metrics, IDENTITY, dtype=np.int8))
-
-
-def _distil(evidence: Evidence) -> Heads:
-    """The incumbent's expectations as linear heads; zero where it expects nothing of a metric."""
-    silent = np.isnan(evidence.expected).all(axis=(1, 2))
-    told = evidence.rows(np.flatnonzero(~silent))
-    return _ridge(told, np.nan_to_num(told.expected), _DISTILLING_ALPHA)
-
-
-def _pessimistic(evidence: Evidence, heads: Heads, means: Floats) -> Heads:
+def _pessimistic(evidence: Evidence, heads: Heads) -> Heads:
     """The heads, with a constant for each unsupported arm: the worse of its mean and of what the
-    heads expect of any supported arm on any of these rows, less the 95 % half-width of its mean.
+    heads expect of any supported arm on any of some rows, less the 95 % half-width of its mean.
     """
     poor = ~evidence.supported
     if not poor.any() or poor.all():
         return heads
-    spread = np.where(evidence.usable[:, :, None], evidence.gamma - means, 0.0).std(axis=0)
-    rows = np.maximum(evidence.usable.sum(axis=0), 1)[:, None]
-    others = (evidence.signs * heads.expected(evidence.scaled)[:, evidence.supported]).min((0, 1))
-    worst = np.minimum(evidence.signs * means, others) - Z95 * spread / np.sqrt(rows)
+    means, rows = evidence.means, evidence.usable.rows[:, None]
+    # Deviations from the mean sum to 0; rows where the arm isn't usable have none.
+    squares = np.maximum(evidence.yy - 2.0 * means * evidence.y + rows * means**2, 0.0)
+    spread = np.sqrt(squares / max(evidence.rows, 1.0))
+    expected = evidence.signs * heads.expected(evidence.some)[:, evidence.supported]
+    others = expected.min((0, 1), initial=np.inf)
+    half_width = Z95 * spread / np.sqrt(np.maximum(rows, 1.0))
+    worst = np.minimum(evidence.signs * means, others) - half_width
     return Heads(
         np.where(poor[:, None, None], 0.0, heads.coefficients),
         np.where(poor[:, None], evidence.signs * worst, heads.intercepts),

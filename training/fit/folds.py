@@ -1,11 +1,13 @@
 """Folds for cross-fitting: near-duplicate queries always share one."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.intp]
+Digests = NDArray[np.uint64]
 
 
 def group_numbers(hashes: Sequence[str]) -> Ints:
@@ -23,3 +25,37 @@ def grouped_folds(groups: Ints, count: int, seed: int) -> Ints:
     largest = int(groups.max(initial=-1)) + 1
     order = np.random.default_rng(seed).permutation(largest)
     return np.asarray(order[groups] % count, dtype=np.intp)
+
+
+def row_digests(hashes: Sequence[str], ids: Sequence[str]) -> Digests:
+    """(n,) a number for each query, whichever part of a log it lies in; a row without a hash has
+    one of its own id's.
+    """
+    texts = [name or f"\0{row}" for name, row in zip(hashes, ids, strict=True)]
+    known = {text: _digest(text) for text in set(texts)}
+    return np.frombuffer(b"".join([known[text] for text in texts]), dtype="<u8").astype(np.uint64)
+
+
+def hashed_folds(digests: Digests, count: int, seed: int) -> Ints:
+    """(n,) fold of each row, 0..count−1, by its query and the seed alone, so that however a log is
+    cut into parts, its rows have the same folds. They differ in size by chance.
+    """
+    return np.asarray(_mixed(digests, seed) % np.uint64(count), dtype=np.intp)
+
+
+def drawn(digests: Digests, seed: int) -> NDArray[np.float64]:
+    """(n,) a number in [0, 1) for each digest: those below a share are a random sample."""
+    return np.asarray((_mixed(digests, seed) >> np.uint64(11)) * 2.0**-53)
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _mixed(digests: Digests, seed: int) -> Digests:
+    """Steele, Lea and Flood's (2014) SplitMix64, started at each digest and the seed."""
+    with np.errstate(over="ignore"):
+        mixed = digests + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

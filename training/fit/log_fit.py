@@ -6,31 +6,33 @@ heads' training targets included).
 
 DEFAULT, the joint model, is kept unless another candidate's value is above it by two standard
 errors of the paired difference: the best-looking of a dozen noisy values is mostly the luckiest.
+
+All rows are seen in passes over the log's parts alone, each of which gives sums that add up:
+moments of the features, the joint model's equations, sums of pseudo-outcomes, values, and two more
+for tenants. What is solved is solved here, so memory doesn't grow with the log.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from policies.posterior import Posterior
-from training.fit.candidates import JOINT, Evidence, Recipe, fit_candidates, recipes
+from training.fit.candidates import JOINT, Recipe, fit_candidates, recipes
+from training.fit.cluster_sums import ClusterSums
 from training.fit.feature_scale import FeatureScale
-from training.fit.folds import Ints
+from training.fit.first_pass import FirstPass
 from training.fit.heads import Heads
-from training.fit.log_evidence import FOLDS, LogEvidence, WarmRows
-from training.fit.tenant_offsets import (
-    NO_TENANTS,
-    TenantFit,
-    Trial,
-    fit_offsets,
-    large_tenants,
-    numbered,
-)
+from training.fit.log_evidence import LogEvidence
+from training.fit.log_passes import LogPasses
+from training.fit.posterior import posterior_of
+from training.fit.target_pass import Nuisance
+from training.fit.tenant_offsets import NO_TENANTS, TenantFit, Trial, fit_offsets, large_tenants
+from training.fit.tenant_pass import AroundHeads
 from training.fit.threads import one_thread
-from training.judge.ope import standard_error
-from training.log.rounds import Floats, LoggedRounds
+from training.fit.training_rows import FOLDS
+from training.fit.value_pass import Judged, ValueSums
 
 DEFAULT = JOINT
 # Standard errors by which another candidate must be better.
@@ -47,7 +49,7 @@ class CandidateValue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogFit(NamedTuple):
-    """The chosen heads, and what they were chosen on and from."""
+    """The chosen heads, and what they were chosen on and from; a filter of the trained queries."""
 
     heads: Heads
     scale: FeatureScale
@@ -60,109 +62,124 @@ class LogFit(NamedTuple):
     posterior: Posterior
     contrast_penalties: dict[str, dict[str, float]]
     alike: dict[str, dict[str, float]]
+    query_filter: str
 
 
 @one_thread()
-def fit_from_rounds(
-    rounds: LoggedRounds,
-    weights: Floats,
-    *,
-    seed: int,
-    warm: WarmRows | None = None,
-    tenants: bool = True,
-    advance: Callable[[int], None] = lambda _: None,
-) -> LogFit:
-    """Learn heads from the rounds.
+def fit_log(passes: LogPasses, first: FirstPass, *, tenants: bool = True) -> LogFit:
+    """Learn heads from a log.
 
     Args:
-        rounds: training rounds, all explored.
-        weights: (n, M) the objective of each round, by which candidates are compared.
-        seed: of the folds.
-        warm: rows whose every outcome is known, to learn from but not to be judged on.
+        passes: over the log's parts.
+        first: what the first of them found.
         tenants: whether to learn what tenants' outcomes add.
-        advance: told of steps done, of `STEPS`.
     """
-    log = LogEvidence(rounds, weights, seed, warm, advance)
-    judged = log.cross_fit(advance)
-    gamma = log.gamma()
-    evidence = log.evidence(gamma)
-    wanted = recipes(evidence)
-    values = np.array([judged.advantage[recipe] for recipe in wanted])
-    chosen = wanted[clearly_best(values, rounds.groups, wanted.index(DEFAULT))]
-    ((_, heads),) = fit_candidates(evidence, [chosen])
-    everywhere = np.ones(len(rounds), dtype=np.bool_)
+    known = passes.second(first)
+    evidence = known.evidence
+    wanted = recipes(evidence.counts.tells_apart)
+    by_fold = _cross_fitted(evidence, wanted)
+    heads = {fold: _stacked(list(fitted.values())) for fold, fitted in by_fold.items()}
+    values = passes.values(Judged(known.nuisance, heads, wanted.index(DEFAULT)))
+    chosen = wanted[clearly_best(values.ahead, wanted.index(DEFAULT))]
+    everything = evidence.everything()
+    ((_, final),) = fit_candidates(everything, [chosen])
+    moments = evidence.moments.heads
+    arms, metrics = everything.y.shape
+    names = passes.arms
     return LogFit(
-        heads=heads,
-        scale=log.scale,
+        heads=final,
+        scale=evidence.scale,
         chosen=chosen,
         candidates=[
-            _summary(recipe.name, judged.advantage[recipe], judged.choice[recipe], rounds)
-            for recipe in wanted
+            _summary(recipe.name, values, position, names) for position, recipe in enumerate(wanted)
         ],
-        fixed_arms=_fixed_arms(log, gamma[: len(rounds)], rounds),
-        incumbent_value=float(log.incumbent(gamma[: len(rounds)], everywhere).mean()),
-        draws=dict(zip(rounds.arms, log.reported.tolist(), strict=True)),
-        tenants=_tenants(log, judged.heads[chosen], evidence, rounds, weights)
+        fixed_arms=[
+            _summary(arm, values, len(wanted) + position, names)
+            for position, arm in enumerate(names)
+            if evidence.counts.any_metric[position]
+        ],
+        incumbent_value=values.incumbent / values.advantage.rows,
+        draws={
+            arm: int(count)
+            for arm, count in zip(names, evidence.counts.any_metric.tolist(), strict=True)
+        },
+        tenants=_tenants(
+            passes, evidence, known.nuisance, {f: fitted[chosen] for f, fitted in by_fold.items()}
+        )
         if tenants
         else NO_TENANTS,
-        posterior=log.posterior(),
-        contrast_penalties=log.joint.averages(rounds.metrics),
-        alike=log.joint.correlations(rounds.metrics),
+        posterior=posterior_of(
+            [[moments[arm, m] for m in range(metrics)] for arm in range(arms)],
+            evidence.scale,
+            evidence.counts.prior,
+        ),
+        contrast_penalties=evidence.joint.contrast_penalties(passes.metrics),
+        alike=evidence.joint.correlations(passes.metrics),
+        query_filter=known.query_filter,
+    )
+
+
+def _cross_fitted(
+    evidence: LogEvidence, wanted: Sequence[Recipe]
+) -> dict[int, dict[Recipe, Heads]]:
+    """Every candidate, by the fold that it never saw."""
+    without = {fold: evidence.without(fold) for fold in range(FOLDS)}
+    return {
+        fold: dict(fit_candidates(others, wanted))
+        for fold, others in without.items()
+        if others is not None
+    }
+
+
+def _stacked(heads: Sequence[Heads]) -> Heads:
+    """(C·A, M, d) one after the other."""
+    return Heads(
+        np.concatenate([one.coefficients for one in heads]),
+        np.concatenate([one.intercepts for one in heads]),
+        heads[0].links,
     )
 
 
 def _tenants(
-    log: LogEvidence,
-    heads: dict[int, Heads],
-    evidence: Evidence,
-    rounds: LoggedRounds,
-    weights: Floats,
+    passes: LogPasses, evidence: LogEvidence, nuisance: Nuisance, heads: dict[int, Heads]
 ) -> TenantFit:
     """What tenants' outcomes add to the chosen candidate, as its cross-fitted heads tell."""
-    reported = np.asarray((~np.isnan(rounds.values)).any(axis=1))
-    large, too_small = large_tenants(rounds.tenants, rounds.groups, reported)
-    rows = log.tenant_rows(heads, evidence, numbered(rounds.tenants, large))
-    learnable = evidence.supported[:, None] & rounds.observed
-    trial = Trial(log.folds, weights, learnable, evidence.signs)
-    return fit_offsets(rows, large, too_small, rounds.metrics, trial)
+    large, too_small = large_tenants(evidence.counts.tenants)
+    if len(large) < 2:  # one tenant's outcomes are everybody's
+        return NO_TENANTS._replace(
+            report=msgspec.structs.replace(NO_TENANTS.report, too_small=too_small)
+        )
+    around = AroundHeads(nuisance, heads, tuple(large))
+    learnable = evidence.supported[:, None] & evidence.counts.observed
+    trial = Trial(learnable, evidence.signs, lambda offsets: passes.gained(around, offsets))
+    return fit_offsets(passes.tenants(around), large, too_small, passes.metrics, trial)
 
 
-def _fixed_arms(log: LogEvidence, gamma: Floats, rounds: LoggedRounds) -> list[CandidateValue]:
-    """Always taking one arm: what no policy should fall below."""
-    everywhere = np.ones(len(rounds), dtype=np.bool_)
-    earned = log.utilities(gamma, everywhere) - log.incumbent(gamma, everywhere)[:, None]
-    return [
-        _summary(arm, earned[:, a], np.full(len(rounds), a), rounds)
-        for a, arm in enumerate(rounds.arms)
-        if log.reported[a]
-    ]
+def clearly_best(ahead: ClusterSums, default: int) -> int:
+    """The candidate whose lower bound over the default is highest and above 0.
 
-
-# Calls of `advance`: the joint model, then one a fold.
-STEPS = 1 + FOLDS
-
-
-def clearly_best(values: Floats, groups: Ints, default: int) -> int:
-    """The candidate (of c, by n) whose lower bound over the default is highest and above 0.
-
-    The bound is two standard errors of the paired difference, robust to near-duplicate rows;
-    without such a candidate it is the default.
+    `ahead` is what each has earned over the default. The bound is two standard errors of the paired
+    difference, robust to near-duplicate rows; without such a candidate it is the default.
     """
+    bounds = ahead.means - _CLEARLY * ahead.standard_errors
     chosen, highest = default, 0.0
-    for index, candidate in enumerate(values):
-        ahead = candidate - values[default]
-        if index != default and ahead.any():
-            bound = float(ahead.mean()) - _CLEARLY * standard_error(ahead, groups)
-            if bound > highest:
-                chosen, highest = index, bound
+    for index, bound in enumerate(bounds.tolist()):
+        if index != default and bound > highest:
+            chosen, highest = index, bound
     return chosen
 
 
-def _summary(name: str, advantage: Floats, choice: Ints, rounds: LoggedRounds) -> CandidateValue:
-    share = np.bincount(choice, minlength=len(rounds.arms)) / len(choice)
+def _summary(name: str, values: ValueSums, position: int, arms: Sequence[str]) -> CandidateValue:
+    """A candidate's, or behind them a fixed arm's."""
+    candidates = len(values.choices)
+    share = (
+        np.eye(len(arms))[position - candidates]
+        if position >= candidates
+        else (values.choices[position] / values.advantage.rows)
+    )
     return CandidateValue(
         name=name,
-        advantage=float(advantage.mean()),
-        standard_error=standard_error(advantage, rounds.groups),
-        share=dict(zip(rounds.arms, share.tolist(), strict=True)),
+        advantage=float(values.advantage.means[position]),
+        standard_error=float(values.advantage.standard_errors[position]),
+        share=dict(zip(arms, share.tolist(), strict=True)),
     )

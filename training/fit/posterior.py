@@ -12,10 +12,10 @@ to suit it: what the policy is judged and reported by stays doubly robust.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from policies.posterior import Posterior, PosteriorTensors
 from training.fit.feature_scale import FeatureScale
+from training.fit.row_sums import HeadSums, head_sums
 from training.fit.threads import one_thread
 from training.log.rounds import Floats
 
@@ -31,11 +31,11 @@ _LEAST_NOISE = 1e-12
 
 
 class _Spectrum(NamedTuple):
-    """Of an arm's n rows: their centre (d,), eigenvalues (d,) of ZᵀZ, largest first, and its
-    eigenvectors in columns (d, d); `rows` (n,) are those of `scaled`.
+    """Of an arm's n rows: how many, their centre (d,), eigenvalues (d,) of ZᵀZ, largest first, and
+    its eigenvectors in columns (d, d).
     """
 
-    rows: NDArray[np.intp]
+    rows: float
     centre: Floats
     values: Floats
     vectors: Floats
@@ -55,7 +55,7 @@ class _Regression(NamedTuple):
 
     def evidence(self, penalty: float) -> float:
         """Log marginal likelihood at the noise that suits it best, but for a constant."""
-        n = len(self.spectrum.rows)
+        n = self.spectrum.rows
         noise = max(self.left(penalty) / max(n, 1), _LEAST_NOISE)
         volume = np.log1p(self.spectrum.values / penalty).sum()
         return float(-0.5 * (volume + n * np.log(noise)))
@@ -65,7 +65,7 @@ class _Regression(NamedTuple):
 def fit_posterior(
     scaled: Floats, values: Floats, scale: FeatureScale, unreported: Floats | None = None
 ) -> Posterior:
-    """The posterior of every arm and metric.
+    """The posterior of every arm and metric, from rows.
 
     Args:
         scaled: (n, d) scaled features.
@@ -73,15 +73,23 @@ def fit_posterior(
         scale: that made `scaled`.
         unreported: (A, M) what to believe of a metric without a single value; zero by default.
     """
-    arms, metrics = values.shape[1:]
-    regressions = [_regressions(scaled, values[:, a]) for a in range(arms)]
+    rows = [head_sums(scaled, values[:, a]) for a in range(values.shape[1])]
+    return posterior_of(rows, scale, unreported)
+
+
+def posterior_of(
+    sums: list[list[HeadSums]], scale: FeatureScale, unreported: Floats | None = None
+) -> Posterior:
+    """The posterior, from sums over scaled rows by arm and metric; the rest as above."""
+    regressions = [_regressions(arm) for arm in sums]
+    arms, metrics = len(sums), len(sums[0])
     by_metric = [[regressions[a][m] for a in range(arms)] for m in range(metrics)]
     penalties = np.array([_penalty(rows) for rows in by_metric])
     noise = np.column_stack([_noise(rows, penalties[m]) for m, rows in enumerate(by_metric)])
-    counts = (~np.isnan(values)).sum(axis=0)
+    counts = np.array([[one.of.rows for one in arm] for arm in sums])
     slopes = np.array([_slopes(rows, penalties) for rows in regressions])
     centres = np.array([[row.spectrum.centre for row in rows] for rows in regressions])
-    means = _means(values)
+    means = _means(sums)
     if unreported is not None:
         means = np.where(counts.any(axis=0), means, unreported)
     coefficients, intercepts = scale.fold_back(slopes, means - (slopes * centres).sum(axis=2))
@@ -107,27 +115,29 @@ def fit_posterior(
     )
 
 
-def _regressions(scaled: Floats, values: Floats) -> list[_Regression]:
-    """One arm's, of values (n, M); metrics that are known on the same rows share a spectrum."""
-    spectra: dict[bytes, _Spectrum] = {}
+def _regressions(sums: list[HeadSums]) -> list[_Regression]:
+    """One arm's; metrics that are known on the same rows share a spectrum."""
+    spectra: list[tuple[HeadSums, _Spectrum]] = []
     fitted = []
-    for y in values.T:
-        known = ~np.isnan(y)
-        if (key := known.tobytes()) not in spectra:
-            spectra[key] = _spectrum(scaled, np.flatnonzero(known))
-        spectrum = spectra[key]
-        apart = y[known] - (y[known].mean() if known.any() else 0.0)
-        projected = spectrum.vectors.T @ (scaled[spectrum.rows].T @ apart)
-        # y sums to 0, so Zᵀy needs no centring of Z.
-        fitted.append(_Regression(spectrum, projected, float(apart @ apart)))
+    for one in sums:
+        like = (known for other, known in spectra if _same_rows(one, other))
+        spectrum = next(like, None) or _spectrum(one)
+        spectra.append((one, spectrum))
+        mean = one.y / max(one.of.rows, 1.0)
+        projected = spectrum.vectors.T @ (one.xy - mean * one.of.x)
+        square = max(one.yy - mean * one.y, 0.0)
+        fitted.append(_Regression(spectrum, projected, square))
     return fitted
 
 
-def _spectrum(scaled: Floats, rows: NDArray[np.intp]) -> _Spectrum:
-    z = scaled[rows]
-    centre = z.mean(axis=0) if len(rows) else np.zeros(scaled.shape[1])
-    values, vectors = np.linalg.eigh((z - centre).T @ (z - centre))
-    return _Spectrum(rows, centre, np.maximum(values[::-1], 0.0), vectors[:, ::-1])
+def _same_rows(one: HeadSums, other: HeadSums) -> bool:
+    return one.of.rows == other.of.rows and np.array_equal(one.of.xx, other.of.xx)
+
+
+def _spectrum(sums: HeadSums) -> _Spectrum:
+    values, vectors = np.linalg.eigh(sums.of.centred)
+    centre = sums.of.x / max(sums.of.rows, 1.0)
+    return _Spectrum(sums.of.rows, centre, np.maximum(values[::-1], 0.0), vectors[:, ::-1])
 
 
 def _penalty(arms: list[_Regression]) -> float:
@@ -139,7 +149,7 @@ def _penalty(arms: list[_Regression]) -> float:
 def _noise(arms: list[_Regression], penalty: float) -> Floats:
     """(A,) variance of a metric about its regression, shrunk to that over all arms."""
     left = np.array([row.left(penalty) for row in arms])
-    counts = np.array([len(row.spectrum.rows) for row in arms])
+    counts = np.array([row.spectrum.rows for row in arms])
     pooled = left.sum() / max(counts.sum(), 1)
     shrunk = (left + _NOISE_ROWS * pooled) / (counts + _NOISE_ROWS)
     return np.asarray(np.maximum(shrunk, _LEAST_NOISE))
@@ -155,16 +165,16 @@ def _slopes(metrics: list[_Regression], penalties: Floats) -> Floats:
     )
 
 
-def _means(values: Floats) -> Floats:
+def _means(sums: list[list[HeadSums]]) -> Floats:
     """(A, M) of each arm's reports and _PRIOR_ROWS of the metric's overall mean."""
-    known = ~np.isnan(values)
-    counts, sums = known.sum(axis=0), np.where(known, values, 0.0).sum(axis=0)
-    overall = sums.sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
-    return np.asarray((sums + _PRIOR_ROWS * overall) / (counts + _PRIOR_ROWS))
+    counts = np.array([[one.of.rows for one in arm] for arm in sums])
+    totals = np.array([[one.y for one in arm] for arm in sums])
+    overall = totals.sum(axis=0) / np.maximum(counts.sum(axis=0), 1.0)
+    return np.asarray((totals + _PRIOR_ROWS * overall) / (counts + _PRIOR_ROWS))
 
 
 def _compressed(
-    fullest: list[_Spectrum], counts: NDArray[np.intp], penalties: Floats
+    fullest: list[_Spectrum], counts: Floats, penalties: Floats
 ) -> tuple[Floats, Floats]:
     """Gains (A, M, r) and remainder (A, M).
 

@@ -7,14 +7,14 @@ optimal doubly robust estimation of heterogeneous causal effects"). The average 
 is unbiased for an arm's value even where q is wrong, as long as the propensities are right.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.fit.folds import Ints
 from training.log.rounds import Bools, Floats, LoggedRounds
-from training.reporting.probabilities import reporting_probabilities
+from training.reporting.probabilities import Reporting, reporting_probabilities
 
 # Draws of an arm in a fold from which its inverse propensities are normalised.
 _MIN_NORMALISED = 30
@@ -37,9 +37,17 @@ class OneDraw(NamedTuple):
         """Some of them."""
         return OneDraw(*(part[index] for part in self))
 
+    def with_rows(self, other: "OneDraw") -> "OneDraw":
+        """These, then others."""
+        if not len(other.scaled):
+            return self
+        return OneDraw(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
-def draws_of(rounds: LoggedRounds, scaled: Floats) -> OneDraw:
-    """Each round as the one arm it drew."""
+
+def draws_of(
+    rounds: LoggedRounds, scaled: Floats, reporting: Sequence[Reporting] | None = None
+) -> OneDraw:
+    """Each round as the one arm it drew; `reporting` by metric, fitted on these rounds without."""
     n, arms, metrics = len(rounds), len(rounds.arms), len(rounds.metrics)
     rows = np.arange(n)
     values = np.full((n, arms, metrics), np.nan)
@@ -47,8 +55,13 @@ def draws_of(rounds: LoggedRounds, scaled: Floats) -> OneDraw:
     stands_for = np.zeros((n, arms, metrics))
     for m in range(metrics):
         known = ~np.isnan(rounds.values[:, m])
-        reporting = reporting_probabilities(rounds, known, np.nan_to_num(rounds.values[:, m]))
-        stands_for[rows, rounds.action, m] = known / np.maximum(reporting, 1e-12)
+        outcome = np.nan_to_num(rounds.values[:, m])
+        likely = (
+            reporting_probabilities(rounds, known, outcome)
+            if reporting is None
+            else reporting[m].probabilities(rounds, known, outcome)
+        )
+        stands_for[rows, rounds.action, m] = known / np.maximum(likely, 1e-12)
     return OneDraw(scaled, values, stands_for / rounds.pscore[:, None, None], stands_for)
 
 
@@ -58,21 +71,40 @@ def full_information(scaled: Floats, values: Floats) -> OneDraw:
     return OneDraw(scaled, values, known, known)
 
 
-def self_normalised(draws: OneDraw, usable: Bools, folds: Ints) -> OneDraw:
-    """The draws, each arm's inverse propensities in a fold scaled to sum to the rows that it stands
-    for, those where the arm was `usable` (n, A): Hájek's (1971) normalisation, as in SNIPS.
-
-    It trades a bias of order 1/draws for less variance; where a fold has fewer than
-    _MIN_NORMALISED draws of an arm, they are left as they are.
+class InverseSums(NamedTuple):
+    """Of one fold's logged rounds: Σ inverse and how many draws (A, M), rows where an arm was
+    usable (A,).
     """
-    inverse = draws.inverse.copy()
-    for fold in np.unique(folds):
-        mine = folds == fold
-        total = inverse[mine].sum(axis=0)
-        enough = (inverse[mine] > 0.0).sum(axis=0) >= _MIN_NORMALISED
-        rows = usable[mine].sum(axis=0)[:, None]
-        inverse[mine] *= np.where(enough, rows / np.where(enough, total, 1.0), 1.0)
-    return draws._replace(inverse=inverse)
+
+    total: Floats
+    draws: Floats
+    usable: Floats
+
+    @classmethod
+    def of(cls, draws: OneDraw, usable: Bools) -> Self:
+        """Of rounds, usable (n, A)."""
+        return cls(
+            draws.inverse.sum(axis=0),
+            (draws.inverse > 0.0).sum(axis=0).astype(np.float64),
+            usable.sum(axis=0).astype(np.float64),
+        )
+
+    def plus(self, other: "InverseSums") -> "InverseSums":
+        """Over both sets of rounds."""
+        return InverseSums(
+            self.total + other.total, self.draws + other.draws, self.usable + other.usable
+        )
+
+    @property
+    def normaliser(self) -> Floats:
+        """(A, M) what an arm's inverse propensities are multiplied by to sum to the rows that it
+        stands for, those where it was usable: Hájek's (1971) normalisation, as in SNIPS.
+
+        It trades a bias of order 1/draws for less variance; where a fold has fewer than
+        _MIN_NORMALISED draws of an arm, they are left as they are.
+        """
+        enough = self.draws >= _MIN_NORMALISED
+        return np.where(enough, self.usable[:, None] / np.where(enough, self.total, 1.0), 1.0)
 
 
 def pseudo_outcomes(draws: OneDraw, predictions: Floats) -> Floats:

@@ -1,23 +1,18 @@
 """How a tenant's outcomes differ from what everybody's heads expect, with the error of that.
 
 One number per tenant, arm and metric: the mean residual of the tenant's doubly robust
-pseudo-outcomes around the heads, on the scale where these are linear.
+pseudo-outcomes around the heads. It and its variance follow from sums over the tenant's rows.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from policies.linear_policy import LOGISTIC
 from training.fit.folds import Ints
 from training.log.rounds import Bools, Floats
 
 # With fewer reported draws a residual's variance can't be told.
 MIN_DRAWS = 20
-# Log-odds further than this from the heads' are never asked for.
-_WIDEST = 4.0
-_HALVINGS = 24
 # A metric that an arm determines leaves residuals of this size, relative to it: nothing to learn.
 _ROUNDING = 1e-9
 
@@ -26,27 +21,49 @@ class TenantRows(NamedTuple):
     """Rounds of T tenants, n rows, as offsets are learned from them.
 
     tenants (n,) numbers below T, −1 for a row of none; groups (n,) near-duplicate queries; scores
-    (n, A, M) what heads that never saw the row give, before their links (M,); gamma (n, A, M)
-    pseudo-outcomes; inverse (n, A, M) inverse propensities of what was drawn and reported, 0
-    elsewhere; usable (n, A) where an arm was eligible.
+    (n, A, M) what heads that never saw the row expect; gamma (n, A, M) pseudo-outcomes; inverse
+    (n, A, M) inverse propensities of what was drawn and reported, 0 elsewhere; usable (n, A) where
+    an arm was eligible.
     """
 
     tenants: Ints
     groups: Ints
     scores: Floats
-    links: NDArray[np.int8]
     gamma: Floats
     inverse: Floats
     usable: Bools
 
-    def rows(self, index: Bools) -> "TenantRows":
-        """Some of the rows."""
-        picked = {name: getattr(self, name)[index] for name in self._fields if name != "links"}
-        return self._replace(**picked)
 
-    def residuals(self, offsets: Floats | float = 0.0) -> Floats:
-        """(n, A, M) pseudo-outcomes less what is expected; `offsets` (n, A, M) are added."""
-        return self.gamma - expected_of(self.scores + offsets, self.links)
+class TenantSums(NamedTuple):
+    """Of residuals r = Γ − score where the arm was usable, over each tenant's rows, (T, A, M) each:
+    rows; Σ r and Σ r²; over clusters of near-duplicate queries of s = Σ r and n rows, Σ s², Σ s·n
+    and Σ n²; over reported draws, how many, Σ r, Σ r² and the Σ of squared inverse propensities.
+    largest (A, M): the largest |Γ|.
+    """
+
+    rows: Floats
+    residual: Floats
+    square: Floats
+    cluster_square: Floats
+    cluster_cross: Floats
+    cluster_size: Floats
+    draws: Floats
+    drawn_residual: Floats
+    drawn_square: Floats
+    inverse_square: Floats
+    largest: Floats
+
+    @classmethod
+    def empty(cls, count: int, arms: int, metrics: int) -> "TenantSums":
+        """Of no row."""
+        shapes = [(count, arms, metrics)] * (len(cls._fields) - 1)
+        return cls(*map(np.zeros, [*shapes, (arms, metrics)]))
+
+    def plus(self, other: "TenantSums") -> "TenantSums":
+        """Over both sets of rows; no cluster may have rows in both."""
+        largest = np.maximum(self.largest, other.largest)
+        added = TenantSums(*(one + more for one, more in zip(self, other, strict=True)))
+        return added._replace(largest=largest)
 
 
 class Effects(NamedTuple):
@@ -56,22 +73,46 @@ class Effects(NamedTuple):
     variance: Floats
 
 
-def expected_of(scores: Floats, links: NDArray[np.int8]) -> Floats:
-    """(n, A, M) expected metrics of heads' scores (n, A, M)."""
-    return np.where(links == LOGISTIC, _logistic(scores), scores)
-
-
-def tenant_effects(rows: TenantRows, count: int) -> Effects:
-    """The effects of the tenants 0..count−1, each on its own rows alone."""
+def tenant_sums(rows: TenantRows, count: int) -> TenantSums:
+    """Of the tenants 0..count−1."""
     arms, metrics = rows.gamma.shape[1:]
-    found = Effects(*(np.zeros((count, arms, metrics)) for _ in range(2)))
+    found = TenantSums.empty(count, arms, metrics)
     for a in range(arms):
-        mine = rows.rows((rows.tenants >= 0) & rows.usable[:, a])
-        clusters = _clusters(mine)
+        mine = np.flatnonzero((rows.tenants >= 0) & rows.usable[:, a])
+        tenants = rows.tenants[mine]
+        clusters = _clusters(tenants, rows.groups[mine])
+        sizes = np.bincount(clusters.of_row, minlength=len(clusters.tenant)).astype(np.float64)
+        found.rows[:, a] = _sums(tenants, None, count)[:, None]
+        found.cluster_size[:, a] = _sums(clusters.tenant, sizes * sizes, count)[:, None]
         for m in range(metrics):
-            estimate, variance = _effect(mine, clusters, a, m, count)
-            found.estimate[:, a, m], found.variance[:, a, m] = estimate, variance
+            gamma, inverse = rows.gamma[mine, a, m], rows.inverse[mine, a, m]
+            residuals, drawn = gamma - rows.scores[mine, a, m], inverse > 0.0
+            total = np.bincount(clusters.of_row, weights=residuals, minlength=len(sizes))
+            found.residual[:, a, m] = _sums(tenants, residuals, count)
+            found.square[:, a, m] = _sums(tenants, residuals**2, count)
+            found.cluster_square[:, a, m] = _sums(clusters.tenant, total**2, count)
+            found.cluster_cross[:, a, m] = _sums(clusters.tenant, total * sizes, count)
+            found.draws[:, a, m] = _sums(tenants[drawn], None, count)
+            found.drawn_residual[:, a, m] = _sums(tenants[drawn], residuals[drawn], count)
+            found.drawn_square[:, a, m] = _sums(tenants[drawn], residuals[drawn] ** 2, count)
+            found.inverse_square[:, a, m] = _sums(tenants, inverse**2, count)
+            found.largest[a, m] = np.abs(gamma).max(initial=0.0)
     return found
+
+
+def tenant_effects(sums: TenantSums) -> Effects:
+    """The effects of the tenants, each on its own rows alone."""
+    total = np.maximum(sums.rows, 1.0)
+    estimate = sums.residual / total
+    own = sums.cluster_square - 2.0 * estimate * sums.cluster_cross
+    own = np.maximum(own + estimate**2 * sums.cluster_size, 0.0)
+    # A few draws may agree by luck: no tenant's is below what all tenants' draws vary by.
+    drawn = sums.drawn_square - 2.0 * estimate * sums.drawn_residual + estimate**2 * sums.draws
+    inverse = sums.inverse_square
+    pooled = np.maximum(drawn, 0.0).sum(axis=0) / np.maximum(inverse.sum(axis=0), 1e-12)
+    variance = np.maximum(own, pooled * inverse) / total**2
+    known = (sums.draws >= MIN_DRAWS) & (variance > (_ROUNDING * sums.largest) ** 2)
+    return Effects(np.where(known, estimate, 0.0), np.where(known, variance, np.inf))
 
 
 class _Clusters(NamedTuple):
@@ -81,60 +122,12 @@ class _Clusters(NamedTuple):
     tenant: Ints
 
 
-def _clusters(rows: TenantRows) -> _Clusters:
-    width = int(rows.groups.max(initial=0)) + 1
-    codes, of_row = np.unique(rows.tenants * width + rows.groups, return_inverse=True)
+def _clusters(tenants: Ints, groups: Ints) -> _Clusters:
+    width = int(groups.max(initial=0)) + 1
+    codes, of_row = np.unique(tenants * width + groups, return_inverse=True)
     return _Clusters(of_row, codes // width)
 
 
-def _effect(
-    rows: TenantRows, clusters: _Clusters, arm: int, metric: int, count: int
-) -> tuple[Floats, Floats]:
-    """(T,) estimates and (T,) variances of one arm's metric."""
-    scores, gamma = rows.scores[:, arm, metric], rows.gamma[:, arm, metric]
-    inverse = rows.inverse[:, arm, metric]
-    total = np.maximum(_sums(rows.tenants, None, count), 1.0)
-    if rows.links[metric] == LOGISTIC:
-        estimate, slope = _log_odds_shift(scores, gamma, rows.tenants, count)
-        residuals = gamma - _logistic(scores + estimate[rows.tenants])
-    else:
-        estimate, slope = _sums(rows.tenants, gamma - scores, count) / total, np.ones(count)
-        residuals = gamma - scores - estimate[rows.tenants]
-    of_clusters = np.bincount(clusters.of_row, weights=residuals, minlength=len(clusters.tenant))
-    own = _sums(clusters.tenant, np.asarray(of_clusters**2), count)
-    # A few draws may agree by luck: no tenant's is below what all tenants' draws vary by.
-    drawn = inverse > 0.0
-    pooled = (residuals[drawn] ** 2).sum() / max((inverse[drawn] ** 2).sum(), 1e-12)
-    least = pooled * _sums(rows.tenants, inverse**2, count)
-    draws = _sums(rows.tenants[drawn], None, count)
-    variance = np.maximum(own, least) / total**2 / slope**2
-    known = (draws >= MIN_DRAWS) & (variance > (_ROUNDING * np.abs(gamma).max(initial=0.0)) ** 2)
-    return np.where(known, estimate, 0.0), np.where(known, variance, np.inf)
-
-
-def _log_odds_shift(
-    scores: Floats, gamma: Floats, tenants: Ints, count: int
-) -> tuple[Floats, Floats]:
-    """(T,) shifts under which a tenant's mean probability is its mean pseudo-outcome, by halving;
-    (T,) the slope of that mean there.
-    """
-    total = np.maximum(_sums(tenants, None, count), 1.0)
-    wanted = _sums(tenants, gamma, count) / total
-    low, high = np.full(count, -_WIDEST), np.full(count, _WIDEST)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2.0
-        below = _sums(tenants, _logistic(scores + middle[tenants]), count) / total < wanted
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    shift = (low + high) / 2.0
-    probability = _logistic(scores + shift[tenants])
-    slope = _sums(tenants, probability * (1.0 - probability), count) / total
-    return shift, np.maximum(slope, 1e-3)
-
-
-def _sums(numbers: Ints, values: Floats | None, count: int) -> Floats:
+def _sums(numbers: Ints, values: Floats | Ints | None, count: int) -> Floats:
     """(T,) sums of the values by tenant, or counts."""
     return np.bincount(numbers, weights=values, minlength=count).astype(np.float64)
-
-
-def _logistic(scores: Floats) -> Floats:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(scores, -30.0, 30.0))))

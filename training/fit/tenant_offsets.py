@@ -9,15 +9,16 @@ since it tells more: on 20 synthetic logs of 4,000 decisions a true gain of 0.01
 a standard error of 0.011, and a fall of the error by 0.5 to 1 %.
 """
 
+from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from training.fit.folds import Ints
+from training.fit.cluster_sums import ClusterSums
 from training.fit.shrinkage import Spread, fit_spread, shrunk
-from training.fit.tenant_effects import TenantRows, expected_of, tenant_effects
-from training.judge.ope import standard_error
+from training.fit.tenant_effects import TenantSums, tenant_effects
 from training.log.rounds import Bools, Floats
 
 # From fewer different queries, a tenant's mean could give away single outcomes.
@@ -64,62 +65,45 @@ NO_TENANTS = TenantFit({}, TenantReport(tenants=0, too_small=0))
 
 
 class Trial(NamedTuple):
-    """How offsets are judged: folds (n,), weights (n, M) of each round's objective, learnable
-    (A, M) where there is anything to learn, signs (M,) +1 where more of the metric is better.
+    """How offsets are judged: learnable (A, M) where there is anything to learn, signs (M,) +1
+    where more of the metric is better; `gained` gives the doubly robust value, over that of the
+    heads alone, of rows with the offsets (T, A, M) of their fold.
     """
 
-    folds: Ints
-    weights: Floats
     learnable: Bools
     signs: Floats
+    gained: Callable[[Mapping[int, Floats]], ClusterSums]
 
 
-def large_tenants(names: np.ndarray, groups: Ints, reported: Bools) -> tuple[list[str], int]:
-    """The tenants with MIN_QUERIES different reported queries, and how many named ones have less.
-
-    Args:
-        names: (n,) each round's tenant, empty for none.
-        groups: (n,) the same number for near-duplicate queries.
-        reported: (n,) whether anything is known of the round's outcome.
-    """
-    named = {tenant for tenant in names.tolist() if tenant}
-    pairs = set(zip(names[reported].tolist(), groups[reported].tolist(), strict=True))
-    queries = dict.fromkeys(named, 0)
-    for tenant, _ in pairs:
-        if tenant:
-            queries[tenant] += 1
+def large_tenants(queries: Mapping[str, int]) -> tuple[list[str], int]:
+    """The tenants with MIN_QUERIES different reported queries, sorted, and how many have less."""
     large = sorted(tenant for tenant, count in queries.items() if count >= MIN_QUERIES)
-    return large, len(named) - len(large)
-
-
-def numbered(names: np.ndarray, tenants: list[str]) -> Ints:
-    """(n,) each round's tenant as its position among these, −1 for others."""
-    position = {tenant: number for number, tenant in enumerate(tenants)}
-    return np.array([position.get(name, -1) for name in names.tolist()], dtype=np.intp)
+    return large, len(queries) - len(large)
 
 
 def fit_offsets(
-    rows: TenantRows, tenants: list[str], too_small: int, metrics: tuple[str, ...], trial: Trial
+    by_fold: Mapping[int, TenantSums],
+    tenants: list[str],
+    too_small: int,
+    metrics: tuple[str, ...],
+    trial: Trial,
 ) -> TenantFit:
     """Learn the tenants' offsets, and keep those that help on rows they weren't learned from.
 
     Args:
-        rows: of these tenants by number, and of others.
-        tenants: the tenants with enough queries.
+        by_fold: the tenants' sums.
+        tenants: two or more with enough queries.
         too_small: how many have too few, for the report.
         metrics: the metrics' names.
         trial: how the offsets are judged.
     """
-    nothing = TenantFit({}, TenantReport(tenants=0, too_small=too_small))
-    if len(tenants) < 2:
-        return nothing  # one tenant's outcomes are everybody's
-    offsets, spreads = _learned(rows, len(tenants), trial)
-    held_out = _cross_fitted(rows, len(tenants), trial)
-    ratios = _error_ratios(rows, held_out, trial.learnable)
+    offsets, spreads = _learned(by_fold, frozenset(), trial)
+    held_out = {fold: _learned(by_fold, frozenset({fold}), trial)[0] for fold in by_fold}
+    ratios = _error_ratios(by_fold, held_out, trial.learnable)
     kept = (ratios < 1.0) & offsets.any(axis=(0, 1))
-    held_out, offsets = np.where(kept, held_out, 0.0), np.where(kept, offsets, 0.0)
-    gained = _gained(rows, held_out, trial)
-    advantage, error = float(gained.mean()), standard_error(gained, rows.groups)
+    offsets = np.where(kept, offsets, 0.0)
+    gained = trial.gained({fold: np.where(kept, mine, 0.0) for fold, mine in held_out.items()})
+    advantage, error = float(gained.means[0]), float(gained.standard_errors[0])
     harmful = advantage < -_CLEARLY * error
     report = TenantReport(
         tenants=0 if harmful or not kept.any() else len(tenants),
@@ -141,9 +125,18 @@ def fit_offsets(
     return TenantFit(dict(zip(tenants, offsets, strict=True)), report)
 
 
-def _learned(rows: TenantRows, count: int, trial: Trial) -> tuple[Floats, list[Spread]]:
-    """(T, A, M) offsets of the tenants 0..count−1, and each metric's spread."""
-    effects, variances = tenant_effects(rows, count)
+def _learned(
+    by_fold: Mapping[int, TenantSums], without: frozenset[int], trial: Trial
+) -> tuple[Floats, list[Spread]]:
+    """(T, A, M) offsets by all folds but these, and each metric's spread.
+
+    A fold's outcomes enter the others' pseudo-outcomes through the reward models only, where a
+    doubly robust mean doesn't feel them (Chernozhukov et al. 2018).
+    """
+    first = next(iter(by_fold.values()))
+    others = (sums for fold, sums in by_fold.items() if fold not in without)
+    total = reduce(TenantSums.plus, others, TenantSums.empty(*first.residual.shape))
+    effects, variances = tenant_effects(total)
     variances = np.where(trial.learnable, variances, np.inf)
     effects = np.where(trial.learnable, effects, 0.0)
     offsets, spreads = np.zeros(effects.shape), []
@@ -164,39 +157,16 @@ def _pessimistic(offsets: Floats, trial: Trial) -> Floats:
     return np.where(learnable, offsets, worst)
 
 
-def _cross_fitted(rows: TenantRows, count: int, trial: Trial) -> Floats:
-    """(n, A, M) each row's offsets, learned without its fold.
-
-    A fold's outcomes enter the others' pseudo-outcomes through the reward models only, where a
-    doubly robust mean doesn't feel them (Chernozhukov et al. 2018).
-    """
-    held_out = np.zeros(rows.scores.shape)
-    for fold in np.unique(trial.folds):
-        mine = trial.folds == fold
-        offsets, _ = _learned(rows.rows(~mine), count, trial)
-        held_out[mine] = offsets[rows.tenants[mine]]
-    held_out[rows.tenants < 0] = 0.0
-    return held_out
-
-
-def _error_ratios(rows: TenantRows, offsets: Floats, learnable: Bools) -> Floats:
+def _error_ratios(
+    by_fold: Mapping[int, TenantSums], offsets: Mapping[int, Floats], learnable: Bools
+) -> Floats:
     """(M,) squared error with offsets over that without; each arm's counts by its precision."""
-    counted = rows.usable & (rows.tenants >= 0)[:, None]
-    without = np.where(counted[:, :, None], rows.residuals() ** 2, 0.0).sum(axis=0)
-    with_them = np.where(counted[:, :, None], rows.residuals(offsets) ** 2, 0.0).sum(axis=0)
+    without = with_them = np.zeros(learnable.shape)
+    for fold, sums in by_fold.items():
+        mine = offsets[fold]
+        without = without + sums.square.sum(axis=0)
+        apart = sums.square - 2.0 * mine * sums.residual + mine**2 * sums.rows
+        with_them = with_them + apart.sum(axis=0)
     some = learnable & (without > 0.0)
     ratios = np.where(some, with_them / np.where(some, without, 1.0), 0.0)
     return np.asarray(ratios.sum(axis=0) / np.maximum(some.sum(axis=0), 1))
-
-
-def _gained(rows: TenantRows, offsets: Floats, trial: Trial) -> Floats:
-    """(n,) doubly robust value of the arms chosen with offsets, less that of those without."""
-    earned = np.einsum("nam,nm->na", rows.gamma, trial.weights)
-
-    def chosen(added: Floats | float) -> Ints:
-        expected = expected_of(rows.scores + added, rows.links)
-        liked = np.einsum("nam,nm->na", expected, trial.weights)
-        return np.asarray(np.where(rows.usable, liked, -np.inf).argmax(axis=1))
-
-    positions = np.arange(len(earned))
-    return np.asarray(earned[positions, chosen(offsets)] - earned[positions, chosen(0.0)])

@@ -19,8 +19,8 @@ from policies.query import query_hash
 from training.errors import TrainingError
 from training.fit.blend import Recipe
 from training.fit.folds import group_numbers, grouped_folds
-from training.fit.log_evidence import FOLDS
 from training.fit.reward_models import fit_rewards, refit_rewards
+from training.fit.training_rows import FOLDS
 from training.judge.outcome_report import (
     Choices,
     LeftOut,

@@ -18,9 +18,14 @@ MOST_PENDING = 0.5
 
 
 def pending(at: Floats, reported_at: Floats, now: float) -> Bools:
-    """(n,) decisions that can't be said to lack feedback yet.
+    """(n,) decisions that can't be said to lack feedback yet; arguments as for `waiting_age`."""
+    return np.asarray(np.maximum(now - at, 0.0) < waiting_age(at, reported_at, now))
 
-    None where feedback doesn't tarry, or where there is too little of it to say.
+
+def waiting_age(at: Floats, reported_at: Floats, now: float) -> float:
+    """The age below which decisions can't be said to lack feedback yet, in seconds.
+
+    0 where feedback doesn't tarry, or where there is too little of it to say.
 
     Args:
         at: (n,) when each was made, in seconds.
@@ -30,14 +35,13 @@ def pending(at: Floats, reported_at: Floats, now: float) -> Bools:
     age = np.maximum(now - at, 0.0)
     came = ~np.isnan(reported_at)
     if came.sum() < MIN_REPORTS:
-        return np.zeros(len(at), dtype=np.bool_)
+        return 0.0
     delays = np.clip(reported_at[came] - at[came], 0.0, age[came])
-    young = age < delay_quantile(delays, age[came], ARRIVED)
+    oldest = delay_quantile(delays, age[came], ARRIVED)
+    young = age < oldest
     if not (young & ~came).any():
-        return np.zeros(len(at), dtype=np.bool_)
-    if young.mean() > MOST_PENDING:
-        young = age < np.quantile(age, MOST_PENDING)
-    return np.asarray(young)
+        return 0.0
+    return float(np.quantile(age, MOST_PENDING)) if young.mean() > MOST_PENDING else oldest
 
 
 def delay_quantile(delays: Floats, ages: Floats, share: float) -> float:

@@ -6,14 +6,13 @@ since small tenants share a folder. Reading drops what was written twice.
 """
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.errors import EmptyLogError, InputError
+from training.log.distinct import Log, distinct_log
 from training.log.event_tables import (
     ANSWERS,
     DECISIONS,
@@ -50,26 +49,11 @@ __all__ = [
 _PART = re.compile(r"day=[^/]+/(?:[^/]+/)*[^./][^/]*\.parquet")
 
 # Columns that a reader can't do without; the others have defaults in the events.
-_NEEDED: dict[Kind, frozenset[str]] = {
+NEEDED: dict[Kind, frozenset[str]] = {
     "decisions": frozenset({"decision_id", "at", "arms", "probabilities", "arm", "propensity"}),
     "answers": frozenset({"decision_id", "at", "executed_arm"}),
     "feedback": frozenset({"feedback_id", "decision_id", "at", "metric", "value"}),
 }
-
-
-class Log(NamedTuple):
-    """A log without duplicates.
-
-    `decisions` has one row per decision id and `answers` at most one; `feedback` has one row per
-    decision and metric, the latest. `duplicates` counts rows that were there twice, `superseded`
-    values that a later one replaced, by kind of row.
-    """
-
-    decisions: pa.Table
-    answers: pa.Table
-    feedback: pa.Table
-    duplicates: dict[str, int]
-    superseded: int
 
 
 def read_log(location: LogPlace) -> Log:
@@ -94,20 +78,7 @@ def read_log(location: LogPlace) -> Log:
             "rag-policy export again, or name another directory"
         )
     answers, feedback = _read_kind(folder, "answers"), _read_kind(folder, "feedback")
-    kept = {
-        "decisions": _first_by(decisions, "decision_id"),
-        "answers": _first_by(answers, "decision_id"),
-        "feedback": _first_by(feedback, "feedback_id"),
-    }
-    counts = {"decisions": decisions, "answers": answers, "feedback": feedback}
-    latest = _latest_feedback(kept["feedback"])
-    return Log(
-        decisions=kept["decisions"],
-        answers=kept["answers"],
-        feedback=latest,
-        duplicates={kind: counts[kind].num_rows - table.num_rows for kind, table in kept.items()},
-        superseded=kept["feedback"].num_rows - latest.num_rows,
-    )
+    return distinct_log(decisions, answers, feedback)
 
 
 def has_decisions(location: LogPlace) -> bool:
@@ -123,7 +94,7 @@ def log_parts(location: LogPlace, kind: Kind) -> list[str]:
 
 def read_part(folder: LogFolder, name: str, kind: Kind) -> pa.Table:
     """One file's rows with exactly the columns of SCHEMAS[kind], as `read_parquet` gives them."""
-    return read_parquet(folder, name, SCHEMAS[kind], _NEEDED[kind])
+    return read_parquet(folder, name, SCHEMAS[kind], NEEDED[kind])
 
 
 def _read_kind(folder: LogFolder, kind: Kind) -> pa.Table:
@@ -194,27 +165,3 @@ def _family(kind: Any) -> str:
     if types.is_list(kind) or types.is_large_list(kind):
         return f"list of {_family(kind.value_type)}"
     return str(kind.id)
-
-
-def _first_by(table: pa.Table, column: str) -> pa.Table:
-    """The first row, in time, of each value of a column; rows in order of time."""
-    table = table.sort_by([("at", "ascending"), (column, "ascending")])
-    codes = _codes(table[column])
-    _, first = np.unique(codes, return_index=True)
-    return table.take(np.sort(first))
-
-
-def _latest_feedback(feedback: pa.Table) -> pa.Table:
-    """The latest row, in time, of each decision and metric."""
-    decision, metric = _codes(feedback["decision_id"]), _codes(feedback["metric"])
-    pairs = decision * (int(metric.max(initial=0)) + 1) + metric
-    _, from_end = np.unique(pairs[::-1], return_index=True)
-    return feedback.take(np.sort(len(pairs) - 1 - from_end))
-
-
-def _codes(column: Any) -> Any:
-    """(n,) int64: equal values have equal numbers."""
-    if len(column) == 0:
-        return np.zeros(0, dtype=np.int64)
-    encoded: Any = pc.dictionary_encode(column.combine_chunks())
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

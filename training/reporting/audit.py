@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.fit.folds import Ints
 from training.log.rounds import Bools, Floats, LoggedRounds
 
 # Audited decisions with an outcome from which anything is said.
@@ -85,35 +84,64 @@ def audit_test(rounds: LoggedRounds, known: Bools, outcome: Floats, reporting: F
     return AuditTest(audited / total, volunteered / total, z, total, answered)
 
 
-def tilted(rounds: LoggedRounds, known: Bools, outcome: Floats, shares: Floats) -> Floats:
-    """(n,) the volunteers' probabilities of being reported, given arm, tenant and outcome: those
-    for which the weighted mean of volunteered outcomes is the audited one.
-
-    log-odds(reported) = h(cell) + γ·outcome, with cells of one arm and one share, so that
+class Tilt(NamedTuple):
+    """How volunteering depends on the outcome: log-odds(reported) = h(cell) + γ·outcome, so that
 
         1 / P(reported) = 1 + (1 − share) / share · e^(−γ·outcome) / mean over reports of e^(−γ·y)
 
+    with cells of one arm and one share. `centre` is taken off outcomes; means: by cell.
+    """
+
+    gamma: float
+    centre: float
+    means: dict[tuple[int, float], float]
+
+    def probabilities(
+        self, rounds: LoggedRounds, known: Bools, outcome: Floats, shares: Floats
+    ) -> Floats:
+        """(n,) the volunteers' probabilities of being reported, given arm, tenant and outcome;
+        other rounds keep their shares. Arguments as for `audit_test`.
+        """
+        theirs = known & ~rounds.audited
+        tilt = np.exp(-self.gamma * (outcome[theirs] - self.centre))
+        found = shares.copy()
+        keys = _cells(rounds, shares, theirs)
+        mean = np.array([self.means.get(key, 1.0) for key in keys])
+        found[theirs] = _given(tilt / mean, shares[theirs])
+        return found
+
+
+def fit_tilt(rounds: LoggedRounds, known: Bools, outcome: Floats, shares: Floats) -> Tilt:
+    """The tilt for which the weighted mean of volunteered outcomes is the audited one.
+
     Arguments as for `audit_test`; `shares` depend on nothing that tells of the outcome, or the
-    outcome would count twice. Unreported rounds keep theirs.
+    outcome would count twice.
     """
     theirs = known & ~rounds.audited
     target = audit_test(rounds, known, outcome, shares).audited
-    cells = np.unique(np.column_stack([rounds.action, shares])[theirs], axis=0, return_inverse=True)
-    cell = cells[1].reshape(-1)
-    y, share = outcome[theirs], shares[theirs]
+    names = _cells(rounds, shares, theirs)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    cell = np.array([numbers[name] for name in names], dtype=np.intp)
+    centre = float(outcome[theirs].mean())
+    y, share = outcome[theirs] - centre, shares[theirs]
     spread = float(np.ptp(y)) or 1.0
     low, high = -_MOST_TILT / spread, _MOST_TILT / spread
     found = shares.copy()
     for _ in range(_HALVINGS):
         gamma = (low + high) / 2.0
-        found[theirs] = _given_outcome(y - y.mean(), share, cell, gamma)
+        tilt = np.exp(-gamma * y)
+        mean = np.bincount(cell, weights=tilt) / np.bincount(cell)
+        found[theirs] = _given(tilt / mean[cell], share)
         # The more γ, the less a high outcome weighs.
         above = audit_test(rounds, known, outcome, found).volunteered > target
         low, high = (gamma, high) if above else (low, gamma)
-    return found
+    return Tilt(gamma, centre, dict(zip(numbers, mean.tolist(), strict=True)))
 
 
-def _given_outcome(y: Floats, share: Floats, cell: Ints, gamma: float) -> Floats:
-    tilt = np.exp(-gamma * y)
-    mean = np.bincount(cell, weights=tilt) / np.bincount(cell)
-    return np.asarray(1.0 / (1.0 + (1.0 - share) / share * tilt / mean[cell]))
+def _cells(rounds: LoggedRounds, shares: Floats, theirs: Bools) -> list[tuple[int, float]]:
+    arms, found = rounds.action[theirs].tolist(), shares[theirs].round(12).tolist()
+    return list(zip(arms, found, strict=True))
+
+
+def _given(tilt: Floats, share: Floats) -> Floats:
+    return np.asarray(1.0 / (1.0 + (1.0 - share) / share * tilt))

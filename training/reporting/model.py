@@ -5,13 +5,14 @@ Rotnitzky and Zhao 1994), used only where it predicts reports clearly better tha
 shares on rounds that it hasn't seen.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from training.fit.feature_scale import fit_scale
-from training.fit.folds import grouped_folds
+from training.fit.feature_scale import FeatureScale, fit_scale
+from training.fit.folds import Ints, hashed_folds, row_digests
 from training.judge.ope import standard_error
 from training.log.rounds import Bools, Floats, LoggedRounds
 from training.reporting.shares import MIN_LIKE, reporting_shares
@@ -20,6 +21,8 @@ from training.reporting.shares import MIN_LIKE, reporting_shares
 MIN_EACH = 200
 # Directions of the features that reporting may follow, and how many of them arm by arm.
 _DIRECTIONS, _BY_ARM = 32, 8
+# Tenants with terms of their own, the largest.
+_MOST_TENANTS = 50
 # scikit-learn's inverse penalty, on columns of variance 1.
 _C = 0.03
 _FOLDS = 5
@@ -30,26 +33,82 @@ _CLEARLY = 2.0
 _LEAST = 1e-3
 
 
-def modelled_reporting(rounds: LoggedRounds, known: Bools, *, seed: int = 0) -> Floats | None:
-    """(n,) each round's probability of being reported, by models that never saw it.
+class _Columns(NamedTuple):
+    """How rounds become columns of mean 0 and variance 1: features' main directions (d, r), the
+    tenants with terms of their own, the time from which age counts.
+    """
 
-    None where there are too few rounds, or the shares predict as well. Folds keep near-duplicate
-    queries together, and `seed` deals them.
+    scale: FeatureScale
+    directions: Floats
+    tenants: tuple[str, ...]
+    end: float
+    shift: Floats
+    spread: Floats
+
+    def raw(self, rounds: LoggedRounds) -> Floats:
+        """(n, k) directions, arms, tenants, the two by each other, and age."""
+        seen = self.scale.apply(rounds.features) @ self.directions
+        arms = np.eye(len(rounds.arms))[rounds.action]
+        row = {name: position for position, name in enumerate(self.tenants)}
+        own = [row.get(name, len(row)) for name in rounds.tenants.tolist()]
+        tenants = np.eye(len(row) + 1)[own][:, : len(row)]
+        by_arm = (arms[:, :, None] * seen[:, None, :_BY_ARM]).reshape(len(seen), -1)
+        by_tenant = (arms[:, :, None] * tenants[:, None, :]).reshape(len(seen), -1)
+        age = np.log1p(np.maximum(self.end - rounds.at, 0.0))[:, None]
+        return np.hstack([seen, arms, tenants, by_arm, by_tenant, age])
+
+    def of(self, rounds: LoggedRounds) -> Floats:
+        """(n, k) those that vary, standardised."""
+        varies = self.spread > 1e-9
+        columns = self.raw(rounds)[:, varies]
+        return np.asarray((columns - self.shift[varies]) / self.spread[varies])
+
+
+class ReportingModel(NamedTuple):
+    """One regression a fold, learned from the others: coefficients (F, k), intercepts (F,)."""
+
+    columns: _Columns
+    coefficients: Floats
+    intercepts: Floats
+    seed: int
+
+    def probabilities(self, rounds: LoggedRounds) -> Floats:
+        """(n,) each round's probability of being reported, by a regression that never saw it."""
+        folds = _folds(rounds, self.seed)
+        columns = self.columns.of(rounds)
+        scores = (columns * self.coefficients[folds]).sum(axis=1) + self.intercepts[folds]
+        return np.asarray(1.0 / (1.0 + np.exp(-scores)))
+
+
+def fit_reporting_model(
+    rounds: LoggedRounds, known: Bools, *, seed: int = 0
+) -> ReportingModel | None:
+    """The model, None where there are too few rounds, or the shares predict as well.
+
+    Folds keep near-duplicate queries together, and `seed` deals them.
     """
     if min(int(known.sum()), int((~known).sum())) < MIN_EACH:
         return None
-    columns = _columns(rounds)
-    folds = grouped_folds(rounds.groups, _FOLDS, seed)
-    modelled, shares = np.empty(len(rounds)), np.empty(len(rounds))
+    columns, folds = _fit_columns(rounds), _folds(rounds, seed)
+    seen, shares = columns.of(rounds), np.empty(len(rounds))
+    fitted = []
     for fold in range(_FOLDS):
         test = folds == fold
         if not test.any() or len(np.unique(known[~test])) < 2:
             return None
-        modelled[test] = _fit(columns[~test], known[~test]).predict_proba(columns[test])[:, 1]
+        fitted.append(_fit(seen[~test], known[~test]))
         shares[test] = _seen_shares(rounds, known, test)
-    ahead = _loss(shares, known) - _loss(modelled, known)
+    coefficients = np.array([model.coef_[0] for model in fitted])
+    intercepts = np.array([model.intercept_[0] for model in fitted])
+    model = ReportingModel(columns, coefficients, intercepts, seed)
+    ahead = _loss(shares, known) - _loss(model.probabilities(rounds), known)
     better = ahead.mean() > _CLEARLY * standard_error(ahead, rounds.groups)
-    return modelled if better else None
+    return model if better else None
+
+
+def _folds(rounds: LoggedRounds, seed: int) -> Ints:
+    digests = row_digests(rounds.query_hashes.tolist(), rounds.decision_ids.tolist())
+    return hashed_folds(digests, _FOLDS, seed)
 
 
 def _fit(columns: Floats, known: Bools) -> Any:
@@ -74,20 +133,20 @@ def _loss(predicted: Floats, known: Bools) -> Floats:
     return np.asarray(-np.log(likely))
 
 
-def _columns(rounds: LoggedRounds) -> Floats:
-    """(n, k) features' main directions, arms, tenants, the two by each other, and age."""
-    scaled = fit_scale(rounds.features).apply(rounds.features)
+def _fit_columns(rounds: LoggedRounds) -> _Columns:
+    scale = fit_scale(rounds.features)
+    scaled = scale.apply(rounds.features)
     values, vectors = np.linalg.eigh(scaled.T @ scaled)
-    seen = scaled @ vectors[:, np.argsort(-values)[:_DIRECTIONS]]
-    arms = np.eye(len(rounds.arms))[rounds.action]
-    names, tenant, sizes = np.unique(
-        rounds.tenants.astype(str), return_inverse=True, return_counts=True
+    directions = vectors[:, np.argsort(-values)[:_DIRECTIONS]]
+    nothing: NDArray[np.float64] = np.zeros(0)
+    found = _Columns(
+        scale, directions, _large_tenants(rounds), float(rounds.at.max()), nothing, nothing
     )
-    tenants = np.eye(len(names))[tenant][:, sizes >= MIN_LIKE]
-    by_arm = (arms[:, :, None] * seen[:, None, :_BY_ARM]).reshape(len(seen), -1)
-    by_tenant = (arms[:, :, None] * tenants[:, None, :]).reshape(len(seen), -1)
-    age = np.log1p(rounds.at.max() - rounds.at)[:, None]
-    columns = np.hstack([seen, arms, tenants, by_arm, by_tenant, age])
-    spread = columns.std(axis=0)
-    varies = spread > 1e-9
-    return np.asarray((columns[:, varies] - columns[:, varies].mean(axis=0)) / spread[varies])
+    raw = found.raw(rounds)
+    return found._replace(shift=raw.mean(axis=0), spread=raw.std(axis=0))
+
+
+def _large_tenants(rounds: LoggedRounds) -> tuple[str, ...]:
+    names, sizes = np.unique(rounds.tenants.astype(str), return_counts=True)
+    largest = np.argsort(-sizes, kind="stable")[:_MOST_TENANTS]
+    return tuple(sorted(names[row] for row in largest if sizes[row] >= MIN_LIKE))

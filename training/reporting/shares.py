@@ -1,11 +1,70 @@
 """Reporting as a table: the share of like rounds whose outcome was reported."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from training.log.rounds import Bools, Floats, LoggedRounds
 
 # Draws of one arm for one tenant from which a reporting share is taken.
 MIN_LIKE = 50
+
+Ints = NDArray[np.intp]
+
+
+class CellSums(NamedTuple):
+    """Sums over the rounds of each tenant and drawn arm; those of a log's parts add up.
+
+    tenants: T names, sorted; drawn (T, A) rounds; total (T, A) of something over them.
+    """
+
+    tenants: tuple[str, ...]
+    drawn: Floats
+    total: Floats
+
+    @classmethod
+    def of(cls, rounds: LoggedRounds, values: Floats | Bools) -> "CellSums":
+        """Of values (n,) over the rounds."""
+        arms = len(rounds.arms)
+        names, tenant = tenant_numbers(rounds.tenants.tolist())
+        cells, size = tenant * arms + rounds.action, len(names) * arms
+        count = np.bincount(cells, minlength=size).astype(np.float64)
+        total = np.bincount(cells, weights=values, minlength=size)
+        return cls(names, count.reshape(-1, arms), total.reshape(-1, arms).astype(np.float64))
+
+    def plus(self, other: "CellSums") -> "CellSums":
+        """Over both sets of rounds."""
+        names = tuple(sorted({*self.tenants, *other.tenants}))
+        row = {name: position for position, name in enumerate(names)}
+        count, total = (np.zeros((len(names), self.drawn.shape[1])) for _ in range(2))
+        for part in (self, other):
+            rows = [row[name] for name in part.tenants]
+            count[rows] += part.drawn
+            total[rows] += part.total
+        return CellSums(names, count, total)
+
+    def means(self, tenants: Sequence[str]) -> Floats:
+        """(n, A) the mean over the rounds of each of n rounds' tenant, with each arm drawn; where
+        they are fewer than MIN_LIKE, over all rounds that drew the arm; over all, if none did.
+        """
+        draws, sums = self.drawn.sum(axis=0), self.total.sum(axis=0)
+        overall = sums.sum() / max(draws.sum(), 1.0)
+        by_arm = np.where(draws > 0, sums / np.maximum(draws, 1.0), overall)
+        own = self.total / np.maximum(self.drawn, 1.0)
+        like = np.vstack([np.where(self.drawn >= MIN_LIKE, own, by_arm), by_arm])
+        row = {name: position for position, name in enumerate(self.tenants)}
+        # A tenant that the sums don't know has the last row.
+        found = {name: row.get(name, len(row)) for name in set(tenants)}
+        return np.asarray(like[[found[name] for name in tenants]], dtype=np.float64)
+
+
+def tenant_numbers(tenants: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
+    """The different names, sorted, and (n,) the position of each row's among them."""
+    names = tuple(sorted(set(tenants)))
+    row = {name: position for position, name in enumerate(names)}
+    return names, np.fromiter((row[name] for name in tenants), dtype=np.intp, count=len(tenants))
 
 
 def reporting_shares(rounds: LoggedRounds, known: Bools) -> Floats:
@@ -14,14 +73,15 @@ def reporting_shares(rounds: LoggedRounds, known: Bools) -> Floats:
     Like it are those that drew its arm for its tenant, since tenants report differently; where they
     are fewer than MIN_LIKE, all that drew its arm.
     """
+    return shares_of(CellSums.of(rounds, known), rounds)
+
+
+def shares_of(reported: CellSums, rounds: LoggedRounds) -> Floats:
+    """(n,) for each round, the share of the rounds like it that were reported, by a table."""
     if not len(rounds):
         return np.zeros(0)
-    arms = len(rounds.arms)
-    tenants = np.unique(rounds.tenants.astype(str), return_inverse=True)[1]
-    by_arm = _share(rounds.action, known, arms)[rounds.action]
-    cells = tenants * arms + rounds.action
-    count = np.bincount(cells)[cells]
-    return np.where(count >= MIN_LIKE, _share(cells, known, int(cells.max()) + 1)[cells], by_arm)
+    table = reported.means(rounds.tenants.tolist())
+    return np.asarray(table[np.arange(len(rounds)), rounds.action])
 
 
 def reporting_by_arm(rounds: LoggedRounds, reporting: Floats) -> Floats:
@@ -36,23 +96,7 @@ def reporting_by_arm(rounds: LoggedRounds, reporting: Floats) -> Floats:
         rounds: n rounds.
         reporting: (n,) each round's probability of being reported, with the arm it drew.
     """
-    n, arms = len(rounds), len(rounds.arms)
     if not reporting.any():
-        return np.zeros((n, arms))
-    inverse = 1.0 / reporting
-    names, tenants = np.unique(rounds.tenants.astype(str), return_inverse=True)
-    cells = tenants * arms + rounds.action
-    count = np.bincount(cells, minlength=len(names) * arms)
-    total = np.bincount(cells, weights=inverse, minlength=len(names) * arms)
-    by_arm = np.bincount(rounds.action, weights=inverse, minlength=arms)
-    draws = np.bincount(rounds.action, minlength=arms)
-    by_arm = np.where(draws > 0, by_arm / np.maximum(draws, 1), inverse.mean())
-    own = (total / np.maximum(count, 1)).reshape(-1, arms)
-    like = np.where(count.reshape(-1, arms) >= MIN_LIKE, own, by_arm)
-    return np.asarray(1.0 / like[tenants])
-
-
-def _share(cells: np.ndarray[tuple[int], np.dtype[np.intp]], known: Bools, size: int) -> Floats:
-    """(size,) the share of each cell's rounds that are known; 0 for an empty one."""
-    counts = np.bincount(cells, minlength=size)
-    return np.asarray(np.bincount(cells[known], minlength=size) / np.maximum(counts, 1))
+        return np.zeros((len(rounds), len(rounds.arms)))
+    inverse = CellSums.of(rounds, 1.0 / reporting)
+    return np.asarray(1.0 / inverse.means(rounds.tenants.tolist()))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from training.fit.folds import grouped_folds
-from training.fit.joint_equations import Alike, cells_of, equations_of
-from training.fit.joint_model import CONTRASTS, JointModel, Settings
+from training.fit.joint_equations import Alike, cells_of, joint_sums
+from training.fit.joint_model import CONTRASTS, JointModel
+from training.fit.joint_settings import Settings
 from training.fit.pseudo_outcomes import OneDraw, full_information
 from training.log.rounds import Floats
 
@@ -44,7 +45,7 @@ def test_the_equations_are_those_of_generalised_least_squares() -> None:
     design[rows, cells.arm, :-1], design[rows, cells.arm, -1] = draws.scaled[cells.rows], 1.0
     flat = design.reshape(len(rows), -1)
     weighted = np.linalg.solve(covariance, flat)
-    found = equations_of(draws.scaled, cells, alike, 3)
+    found = joint_sums(draws.scaled, cells, alike, 3).equations
     np.testing.assert_allclose(found.matrix, flat.T @ weighted, atol=1e-9)
     np.testing.assert_allclose(found.right, weighted.T @ cells.value, atol=1e-9)
 
@@ -57,9 +58,9 @@ def test_a_querys_difficulty_is_taken_out_of_its_arms_differences() -> None:
         draws, query, offsets = draws_from(300, rng, queries=100, alike=0.8)
         folds = grouped_folds(query, 5, 0)
         for across, found in errors.items():
+            settings = Settings(0.1, 1.0, Alike(across, across))
             average = np.eye(len(CONTRASTS))[-1]
-            settings = Settings(0.1, average, Alike(max(across, 0.0), across))
-            heads = JointModel(draws, query, folds, [settings]).heads()
+            heads = JointModel.of(draws, query, folds, [settings], [average]).heads()
             gaps = heads.intercepts[:, 0] - heads.intercepts[0, 0]
             found.append(float(((gaps - offsets) ** 2).mean()))
     assert np.mean(errors[0.8]) < 0.5 * np.mean(errors[0.0])
@@ -68,11 +69,11 @@ def test_a_querys_difficulty_is_taken_out_of_its_arms_differences() -> None:
 def test_it_learns_how_draws_on_one_query_go_together() -> None:
     rng = np.random.default_rng(2)
     draws, query, _ = draws_from(6_000, rng, queries=2_000, alike=0.5)
-    [found] = JointModel(draws, query, grouped_folds(query, 5, 0)).settings
+    [found] = JointModel.of(draws, query, grouped_folds(query, 5, 0)).settings
     assert found.alike.across == pytest.approx(0.5, abs=0.1)
     assert found.alike.same > 0.9  # the same arm says the same again
     alone, query, _ = draws_from(2_000, rng, queries=2_000, alike=0.5)
-    [found] = JointModel(alone, query, grouped_folds(query, 5, 0)).settings
+    [found] = JointModel.of(alone, query, grouped_folds(query, 5, 0)).settings
     assert found.alike == Alike(0.0, 0.0)
 
 
@@ -84,7 +85,7 @@ def test_differences_that_queries_tell_are_learned_and_noise_is_not() -> None:
     folds, query = grouped_folds(np.arange(3_000), 5, 0), np.arange(3_000)
     for signal, wanted in ((lean, True), (0.0 * lean, False)):
         values = (signal + rng.normal(size=(3_000, 2)))[:, :, None]
-        model = JointModel(full_information(features, values), query, folds)
+        model = JointModel.of(full_information(features, values), query, folds)
         gap = model.heads().expected(features)[:, :, 0] @ [1.0, -1.0]
         right = np.corrcoef(gap, lean[:, 0])[0, 1]
         assert (right > 0.9) == wanted
@@ -95,10 +96,10 @@ def test_heads_without_a_fold_are_those_of_a_model_that_never_had_it() -> None:
     rng = np.random.default_rng(4)
     draws, query, _ = draws_from(600, rng, queries=300, alike=0.5)
     folds = grouped_folds(query, 5, 0)
-    model = JointModel(draws, query, folds)
+    model = JointModel.of(draws, query, folds)
     changed = draws._replace(values=np.where((folds == 2)[:, None, None], 50.0, draws.values))
-    other = JointModel(changed._replace(stands_for=np.ones((600, 3, 1))), query, folds,
-                       model.settings)  # fmt: skip
+    other = JointModel.of(changed._replace(stands_for=np.ones((600, 3, 1))), query, folds,
+                       model.settings, model.averages)  # fmt: skip
     np.testing.assert_allclose(
         model.heads({2}).coefficients, other.heads({2}).coefficients, atol=1e-8
     )
@@ -110,7 +111,7 @@ def test_an_arm_nobody_drew_and_a_metric_nobody_reported_are_left_flat() -> None
     values = np.concatenate([draws.values, np.full((300, 3, 1), np.nan)], axis=2)
     values[:, 2] = np.nan
     known = (~np.isnan(values)).astype(np.float64)
-    heads = JointModel(
+    heads = JointModel.of(
         OneDraw(draws.scaled, values, known, known), query, grouped_folds(query, 5, 0)
     ).heads()
     assert np.isfinite(heads.coefficients).all()

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from policies.linear_policy import IDENTITY
+from tests.training.fit.fitting import fit_from_rounds
 from tests.training.worlds import features_of, prefer, rounds_of, success_rates
-from training.fit.candidates import MIN_ARM_ROWS, Evidence, Recipe, fit_candidates, recipes
-from training.fit.heads import Heads
-from training.fit.log_evidence import WarmRows
-from training.fit.log_fit import DEFAULT, LogFit, clearly_best, fit_from_rounds
+from training.fit.candidates import MIN_ARM_ROWS
+from training.fit.cluster_sums import ClusterSums
+from training.fit.log_fit import LogFit, clearly_best
+from training.fit.training_rows import WarmRows
 from training.log.rounds import LoggedRounds
 
 
@@ -23,7 +23,7 @@ def true_value(fit: LogFit, seed: int = 99) -> float:
 
 
 def fit(rounds: LoggedRounds, *, seed: int = 0) -> LogFit:
-    return fit_from_rounds(rounds, rounds.weights, seed=seed)
+    return fit_from_rounds(rounds, seed=seed)
 
 
 @pytest.mark.parametrize("epsilon", [1.0, 0.3])
@@ -72,7 +72,7 @@ def test_warm_rows_teach_an_arm_that_the_log_never_drew() -> None:
     warm = WarmRows(features, values, [f"warm-{row}" for row in range(1_500)])
     rounds = rounds_of(1_500, rng, probabilities=prefer(1, 1_500, 0.02))
     alone = fit(rounds)
-    helped = fit_from_rounds(rounds, rounds.weights, seed=0, warm=warm)
+    helped = fit_from_rounds(rounds, warm=warm)
     assert true_value(alone) < 0.52
     assert true_value(helped) > 0.58
 
@@ -133,23 +133,11 @@ def test_the_default_is_kept_unless_another_is_clearly_better() -> None:
     groups = np.arange(500)
     slightly = base + 0.01 + rng.normal(size=500)
     clearly = base + 0.5 + rng.normal(size=500)
-    assert clearly_best(np.array([base, slightly]), groups, 0) == 0
-    assert clearly_best(np.array([slightly, base, clearly]), groups, 1) == 2
-    assert clearly_best(np.array([base, base]), groups, 1) == 1
 
+    def best(values: list[np.ndarray], default: int) -> int:
+        ahead = np.array(values).T - values[default][:, None]
+        return clearly_best(ClusterSums.of(ahead, groups), default)
 
-def test_candidates_start_with_the_simplest_and_hold_the_default() -> None:
-    evidence = Evidence(
-        scaled=np.zeros((10, 2)),
-        gamma=np.arange(30.0).reshape(10, 3, 1),
-        usable=np.ones((10, 3), dtype=np.bool_),
-        expected=np.full((10, 3, 1), np.nan),
-        supported=np.ones(3, dtype=np.bool_),
-        signs=np.ones(1),
-        joint=Heads(np.zeros((3, 1, 2)), np.zeros((3, 1)), np.array([IDENTITY], dtype=np.int8)),
-    )
-    wanted = recipes(evidence)
-    assert wanted[0] == Recipe("context_free")
-    assert DEFAULT in wanted
-    [(_, heads)] = fit_candidates(evidence, wanted[:1])
-    np.testing.assert_allclose(heads.intercepts[:, 0], evidence.gamma[:, :, 0].mean(axis=0))
+    assert best([base, slightly], 0) == 0
+    assert best([slightly, base, clearly], 1) == 2
+    assert best([base, base], 1) == 1

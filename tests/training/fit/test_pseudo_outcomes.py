@@ -9,10 +9,10 @@ from tests.training.worlds import prefer, rounds_of, success_rates
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import grouped_folds
 from training.fit.pseudo_outcomes import (
+    InverseSums,
     draws_of,
     full_information,
     pseudo_outcomes,
-    self_normalised,
 )
 from training.judge.cross_fit import cross_fit
 from training.log.rounds import LoggedRounds
@@ -95,16 +95,19 @@ def test_an_arms_weights_sum_to_the_rows_it_stands_for() -> None:
     draws = draws_of(rounds, rounds.features.astype(np.float64))
     draws = draws._replace(inverse=np.where(usable[:, :, None], draws.inverse, 0.0))
     folds = grouped_folds(rounds.groups, 5, 0)
-    found = self_normalised(draws, usable, folds)
     for fold in range(5):
-        mine = folds == fold
-        total = found.inverse[mine].sum(axis=0)[:, 0]
-        np.testing.assert_allclose(total, usable[mine].sum(axis=0))
+        mine = draws.rows(folds == fold)
+        normaliser = InverseSums.of(mine, usable[folds == fold]).normaliser
+        total = (mine.inverse * normaliser).sum(axis=0)[:, 0]
+        np.testing.assert_allclose(total, usable[folds == fold].sum(axis=0))
 
 
 def test_a_handful_of_draws_is_not_normalised() -> None:
     rounds = rounds_of(600, np.random.default_rng(6), probabilities=prefer(1, 600, 0.03))
     draws = draws_of(rounds, rounds.features.astype(np.float64))
     folds = grouped_folds(rounds.groups, 5, 0)
-    found = self_normalised(draws, rounds.eligible, folds)
-    np.testing.assert_array_equal(found.inverse[:, 0], draws.inverse[:, 0])
+    for fold in range(5):
+        mine = folds == fold
+        found = InverseSums.of(draws.rows(mine), rounds.eligible[mine]).normaliser
+        assert found[0, 0] == 1.0
+        assert found[1, 0] != 1.0

@@ -8,10 +8,10 @@ import pytest
 
 from policies.artifact import pack_artifact
 from policies.policy import Policy
+from tests.training.fit.fitting import fit_from_rounds
 from tests.training.worlds import features_of, prefer, rounds_of_tenants, tenant_rates
 from training.fit.folds import group_numbers
-from training.fit.log_fit import fit_from_rounds
-from training.fit.tenant_offsets import MIN_QUERIES, large_tenants
+from training.fit.tenant_offsets import MIN_QUERIES
 from training.fit.trained_policy import train_on_rounds
 from training.log.rounds import LoggedRounds
 
@@ -78,7 +78,7 @@ def test_a_small_tenant_stays_nearer_to_everybody_than_a_large_one_of_the_same_k
     for seed in range(5):
         rng = np.random.default_rng(seed)
         rounds = rounds_of_tenants(3_000, rng, effects, [0.4, 0.06, 0.54])
-        offsets = fit_from_rounds(rounds, rounds.weights, seed=0).tenants.offsets
+        offsets = fit_from_rounds(rounds).tenants.offsets
         moved.append([offsets[tenant][0, 0] for tenant in ("large", "small")])
     large, small = np.mean(moved, axis=0)
     assert 0.1 < large < 0.3
@@ -91,21 +91,24 @@ def test_a_tenant_with_too_few_queries_gets_none_however_often_it_repeats_them()
     hashes = rounds.query_hashes.copy()
     hashes[mine] = [f"again {number % (MIN_QUERIES - 1)}" for number in range(mine.sum())]
     rounds = dataclasses.replace(rounds, query_hashes=hashes, groups=group_numbers(hashes.tolist()))
-    found = fit_from_rounds(rounds, rounds.weights, seed=0).tenants
+    found = fit_from_rounds(rounds).tenants
     assert set(found.offsets) == {"last", "alike"}
     assert found.report.too_small == 1
 
 
 def test_queries_without_feedback_do_not_make_a_tenant_large() -> None:
-    names = np.array(["a"] * 300 + [""] * 300, dtype=object)
-    reported = np.arange(600) < MIN_QUERIES - 1
-    assert large_tenants(names, np.arange(600), reported) == ([], 1)
-    assert large_tenants(names, np.arange(600), np.arange(600) < MIN_QUERIES) == (["a"], 0)
+    rounds = rounds_of_tenants(1_000, np.random.default_rng(0), APART, [0.5, 0.3, 0.2])
+    mine = np.flatnonzero(rounds.tenants == "first")
+    for told, large in ((MIN_QUERIES - 1, False), (MIN_QUERIES, True)):
+        values = rounds.values.copy()
+        values[mine[told:]] = np.nan
+        found = fit_from_rounds(dataclasses.replace(rounds, values=values)).tenants
+        assert ("first" in found.offsets or found.report.too_small == 0) == large
 
 
 def test_a_log_of_one_tenant_teaches_everybody() -> None:
     rounds = rounds_of_tenants(600, np.random.default_rng(0), {"only": (0.3, 0.0, 0.0)})
-    assert fit_from_rounds(rounds, rounds.weights, seed=0).tenants.offsets == {}
+    assert fit_from_rounds(rounds).tenants.offsets == {}
 
 
 def test_an_arm_that_nothing_was_learned_of_stays_last_for_every_tenant() -> None:

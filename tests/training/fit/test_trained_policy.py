@@ -13,7 +13,6 @@ from training.errors import EmptyLogError
 from training.fit.trained_policy import (
     DEFAULT_HOLDOUT,
     holdout_of,
-    split_by_time,
     train_on_outcomes,
     train_on_rounds,
 )
@@ -24,12 +23,22 @@ from training.tables.warm_start import warm_start_of
 
 
 def test_the_latest_rounds_are_held_out_and_none_is_on_both_sides() -> None:
-    rounds = rounds_of(100, np.random.default_rng(0))
-    earlier, until = split_by_time(rounds, 0.3)
-    assert (len(earlier), until) == (70, 69.0)
-    tied = dataclasses.replace(rounds, at=np.repeat(np.arange(10.0), 10))
-    assert len(split_by_time(tied, 0.35)[0]) == 70
-    assert len(split_by_time(rounds, 0.0)[0]) == 100
+    rounds = rounds_of(400, np.random.default_rng(0))
+    for holdout, at, rows in (
+        (0.3, rounds.at, 280),
+        (0.35, np.repeat(np.arange(10.0), 40), 280),
+        (0.0, rounds.at, 400),
+    ):
+        policy = train_on_rounds(
+            dataclasses.replace(rounds, at=at),
+            holdout=holdout,
+            objective=None,
+            seed=0,
+            source={},
+        )
+        training = policy.artifact().manifest.training
+        assert (training["rows"], training["held_out"]) == (rows, 400 - rows)
+        assert training["window"] == [0.0, at[rows - 1]]
 
 
 def test_what_is_held_out_is_enough_for_the_gate_or_nothing() -> None:
@@ -78,7 +87,8 @@ def test_too_little_feedback_is_no_training_data() -> None:
 
 def test_a_few_queries_over_and_over_are_no_training_data() -> None:
     rounds = rounds_of(600, np.random.default_rng(0))
-    repeated = dataclasses.replace(rounds, groups=np.arange(600) % 3)
+    hashes = np.array([f"query {row % 3}" for row in range(600)], dtype=object)
+    repeated = dataclasses.replace(rounds, groups=np.arange(600) % 3, query_hashes=hashes)
     with pytest.raises(EmptyLogError, match="420 decisions to train on are about 3 distinct"):
         train_on_rounds(repeated, holdout=0.3, objective=None, seed=0, source={})
 

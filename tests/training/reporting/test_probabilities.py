@@ -10,7 +10,7 @@ from tests.training.worlds import rounds_of, success_rates
 from training.fit.pseudo_outcomes import draws_of
 from training.log.rounds import LoggedRounds
 from training.remarks import remarks
-from training.reporting.model import modelled_reporting
+from training.reporting.model import fit_reporting_model
 from training.reporting.probabilities import FLOOR, reporting_probabilities
 from training.reporting.shares import reporting_shares
 
@@ -57,7 +57,7 @@ def test_shares_are_kept_where_a_model_knows_no_better() -> None:
     for seed in range(10):
         rounds = rounds_of(2_000, rng)
         known = rng.random(2_000) < np.array([0.3, 0.6, 0.9])[rounds.action]
-        taken += modelled_reporting(rounds, known, seed=seed) is not None
+        taken += fit_reporting_model(rounds, known, seed=seed) is not None
     assert taken <= 1
 
 
@@ -65,7 +65,7 @@ def test_few_reports_leave_the_shares() -> None:
     rng = np.random.default_rng(2)
     rounds = rounds_of(1_000, rng)
     known = rng.random(1_000) < 0.1
-    assert modelled_reporting(rounds, known) is None
+    assert fit_reporting_model(rounds, known) is None
     found = reporting_probabilities(rounds, known, rounds.values[:, 0])
     np.testing.assert_allclose(found, reporting_shares(rounds, known))
 

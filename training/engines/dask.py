@@ -1,0 +1,139 @@
+"""The engine on a Dask cluster: https://distributed.dask.org.
+
+Dask places the steps, moves their results and does again what was lost with a worker; here is only
+what it is asked, and how its failures are told.
+"""
+
+import logging
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client, CommClosedError, KilledWorker, LocalCluster
+from distributed.client import FutureCancelledError
+
+from training.engines import Part, Result
+from training.errors import TrainingError
+from training.fit.threads import one_thread
+
+# Steps that wait or run for each thread of the cluster: enough that none is idle while results are
+# added up, few enough that results don't pile up in the workers' memory.
+_AHEAD = 3
+_CONNECT_S, _WORKERS_S = 10.0, 60.0
+
+
+class EngineError(TrainingError):
+    """The cluster can't be reached, or failed on the way."""
+
+    exit_status = 1
+
+
+class DaskEngine:
+    """Maps steps over parts on the cluster of a client."""
+
+    def __init__(self, client: Client) -> None:
+        """Store the client, which the caller closes."""
+        self._client = client
+
+    def map(self, step: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
+        """As `training.engines.Engine` says; what is left is cancelled if the caller stops early.
+
+        Raises:
+            EngineError: the cluster was lost, or a step was lost with several workers in turn.
+        """
+        left, running = iter(parts), deque[Any]()
+        ahead = _AHEAD * max(1, sum(self._client.nthreads().values()))
+        try:
+            with _failures_told():
+                while True:
+                    while len(running) < ahead and (part := next(left, _NONE)) is not _NONE:
+                        running.append(self._submitted(step, part))
+                    if not running:
+                        return
+                    result = running[0].result()
+                    running.popleft()
+                    yield result
+        finally:
+            if running:
+                self._client.cancel(list(running))
+
+    def _submitted(self, step: Callable[[Part], Result], part: Part) -> Any:
+        with warnings.catch_warnings():
+            # A step carries what it needs of the passes before it: some megabytes of coefficients.
+            warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
+            return self._client.submit(_run, step, part, pure=False)
+
+
+_NONE: Any = object()
+
+
+def _run(step: Callable[[Part], Result], part: Part) -> Result:
+    """A step as a worker runs it: its linear algebra on one thread, as on the local engine."""
+    with one_thread():
+        return step(part)
+
+
+@contextmanager
+def dask_engine(scheduler: str | None) -> Iterator[DaskEngine]:
+    """An engine on the cluster of a scheduler, such as tcp://host:8786.
+
+    Without an address, a cluster of this machine's own, a process for each processor, that ends
+    with the block.
+
+    Raises:
+        EngineError: no scheduler answers there, or it has no worker.
+    """
+    with _failures_told(), _own_cluster() if scheduler is None else _connected(scheduler) as client:
+        yield DaskEngine(client)
+
+
+@contextmanager
+def _own_cluster() -> Iterator[Client]:
+    with (
+        LocalCluster(
+            n_workers=os.cpu_count(),
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _connected(scheduler: str) -> Iterator[Client]:
+    try:
+        client = Client(scheduler, timeout=_CONNECT_S)
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"no Dask scheduler answers at {scheduler} ({error}): start one with `dask scheduler`, "
+            "check the address, or use --engine local"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_WORKERS_S)
+        except TimeoutError as error:
+            raise EngineError(
+                f"the Dask scheduler at {scheduler} has no worker: start one with "
+                f"`dask worker {scheduler}`"
+            ) from error
+        yield client
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """Dask's own failures, as errors that say what to do."""
+    try:
+        yield
+    except KilledWorker as error:
+        raise EngineError(
+            f"a step was lost with several Dask workers in turn ({error}): they may be short of "
+            "memory; give them more"
+        ) from error
+    except (CommClosedError, FutureCancelledError) as error:
+        raise EngineError(f"the Dask cluster was lost ({error}): check its scheduler") from error
