@@ -1,6 +1,7 @@
 """Sockets: one for a single worker; one each for several, among which connections are spread."""
 
 import contextlib
+import gc
 import pickle
 import socket
 import sys
@@ -61,12 +62,18 @@ def test_each_workers_socket_sends_at_once() -> None:
 
 
 @linux
+# uvicorn doesn't close the socket that it couldn't bind.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_service_does_not_get_in_on_the_workers_port(workers: int) -> None:
     with bind(config(workers=2)) as sock, handed_to(sock, 2):
-        with pytest.raises(SystemExit) as ended:
+        status: object = None
+        try:
             bind(config(workers, port=sock.getsockname()[1]))
-        assert ended.value.code == 1
+        except SystemExit as ended:
+            status = ended.code
+        gc.collect()
+        assert status == 1
 
 
 def test_a_single_worker_listens_on_the_socket_itself() -> None:
