@@ -431,6 +431,7 @@ def rows_of(
             rows.append(Row(f"{who}, {load.name}", found.decisions_per_s, "decisions/s", goal))
             goal = f"<= {latest}" if latest and alone else None
             rows.append(Row(f"{who}, {load.name}, p99", found.p99_ms, "ms", goal))
+            rows.append(Row(f"{who}, {load.name}, CPU of a worker", found.worker_us, "µs each"))
         goal = "<= 150"
         rows.append(Row(f"{who}, the largest worker", megabytes, "MB", goal, "VmRSS"))
     return [*rows, *scaling(figures)]

@@ -168,15 +168,18 @@ class Metrics:
             for name, (text, mode) in _LOG_STATES.items()
         }
         self._told = LogCounters()
+        # Looking a label up takes longer than counting: each is looked up once.
+        self._decided: dict[tuple[str, bool], Counter] = {}
         self._rollout_metrics: set[str] = set()
 
     def observe_decisions(self, events: Sequence[DecisionMade], seconds: float) -> None:
         """Count decisions by arm, and the time they took together."""
-        for (arm, explored), count in Tally(
-            (e.arm, str(e.explored).lower()) for e in events
-        ).items():
-            self._decisions.labels(arm, explored).inc(count)
-        self._out_of_distribution.inc(sum(event.out_of_distribution for event in events))
+        for key, count in Tally((event.arm, event.explored) for event in events).items():
+            if key not in self._decided:
+                self._decided[key] = self._decisions.labels(key[0], str(key[1]).lower())
+            self._decided[key].inc(count)
+        if unknown := sum(event.out_of_distribution for event in events):
+            self._out_of_distribution.inc(unknown)
         self._seconds.observe(seconds)
 
     def observe_answer(self, event: AnswerFinished) -> None:

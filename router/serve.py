@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 import uvicorn
 from litestar import Litestar
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from uvicorn.supervisors import Multiprocess
 
 from policies.encoders import load_encoder
@@ -25,6 +26,7 @@ from router.answers.prompts import Prompts
 from router.app import create_app
 from router.auth import Keys
 from router.embedded_store import EmbeddedStore
+from router.listening import bind
 from router.log.redis_reader import RedisEventReader
 from router.log.redis_store import RedisEventStore
 from router.metrics import MULTIPROCESS_DIRECTORY
@@ -63,7 +65,8 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            # Measured: uvloop's tail latency under 128 connections is worse than asyncio's.
+            # Measured by benchmarks/http_load.py, which alone asks for uvloop: that makes no more
+            # decisions a second, and not all of its tails are shorter.
             loop=loop,
             http="httptools",
             access_log=False,
@@ -71,13 +74,7 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=_GRACE_S,
         )
-        try:
-            sock = config.bind_socket()
-        except SystemExit:  # uvicorn has said why
-            raise SystemExit(1) from None
-        # uvicorn's own socket leaves Nagle's algorithm on, which costs every keep-alive request the
-        # peer's delayed acknowledgement, about 40 ms. Accepted connections inherit this.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = bind(config)
         try:
             if workers > 1:
                 Multiprocess(config, sockets=[sock]).run()
@@ -89,6 +86,7 @@ def serve(
 
 def build_app(settings: Settings, data: Path) -> Litestar:
     """The application over Redis; a worker process calls it once."""
+    _use_one_thread()
     address = store_address(settings.redis, os.environ)
     client = open_client(address, timeout_s=2.0)
     app = create_app(
@@ -110,6 +108,16 @@ def build_app(settings: Settings, data: Path) -> Litestar:
     gc.collect()
     gc.freeze()
     return app
+
+
+def _use_one_thread() -> None:
+    """Compute on the thread that asks: workers are what several cores are for.
+
+    On two cores, two workers whose matrix products ran on two threads took up to 2.4 times the CPU
+    for a decision.
+    """
+    threadpool_limits(1)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def require_startable(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

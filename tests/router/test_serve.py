@@ -1,5 +1,6 @@
 """`rag-router serve` as a process: the embedded store, restarts, workers, bad starts."""
 
+import contextlib
 import socket
 import statistics
 import subprocess
@@ -79,6 +80,27 @@ def test_workers_share_the_store_and_add_up_their_metrics(tmp_path: Path) -> Non
         assert "rag_router_log_store_up 1.0" in service.client.get("/metrics").text
         replicas = service.client.get("/v1/policies").json()["replicas"]
         assert len({replica["replica"] for replica in replicas}) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="connections are counted in /proc")
+def test_workers_share_the_connections_of_clients_that_keep_them(tmp_path: Path) -> None:
+    """Null: the kernel gives each of 64 to either worker alike; one has none: probability 1e-19."""
+    with ServiceProcess(tmp_path / "data", "--workers", "2") as service:
+        wait_until(lambda: service.log.count("Application startup complete") == 2)
+        replicas = service.client.get("/v1/policies").json()["replicas"]
+        workers = [int(replica["replica"].rpartition("-")[2]) for replica in replicas]
+        before = [open_files(pid) for pid in workers]
+        host, port = service.client.base_url.host, service.client.base_url.port or 0
+        with contextlib.ExitStack() as stack:
+            for _ in range(64):
+                stack.enter_context(socket.create_connection((host, port)))
+            wait_until(
+                lambda: all(open_files(pid) > b for pid, b in zip(workers, before, strict=True))
+            )
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def test_decisions_go_on_while_the_store_is_away_and_reach_it_later(
