@@ -42,6 +42,13 @@ class JudgedLog(NamedTuple):
     in_sample: bool
     read: Callable[[Sequence[Objective]], Sequence[RowValues | None]]
 
+    @property
+    def unseen(self) -> Unseen:
+        """The rounds that the policy wasn't trained on; none, where it was trained on all."""
+        if not self.in_sample:
+            return self.mine
+        return Unseen(self.mine.rounds.rows(np.zeros(0, dtype=np.intp)), self.mine.trained[:0], 0)
+
 
 @contextmanager
 def opened_log(
