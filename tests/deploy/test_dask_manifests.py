@@ -59,9 +59,14 @@ def command_of(name: str, places: Mapping[str, str]) -> list[str]:
     }
     found = container(name)
     program, *arguments = [*found["command"], *found.get("args", ())]
+    return [*programs[program], *(_at_home(argument, places) for argument in arguments)]
+
+
+def _at_home(argument: str, places: Mapping[str, str]) -> str:
     for here, there in places.items():
-        arguments = [argument.replace(here, there) for argument in arguments]
-    return [*programs[program], *arguments]
+        if argument.startswith(here):
+            return there + argument.removeprefix(here)
+    return argument
 
 
 def environment_of(name: str, secrets: Mapping[str, str]) -> dict[str, str]:
