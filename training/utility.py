@@ -16,7 +16,7 @@ from policies.errors import ObjectiveError
 from policies.policy import Policy
 from policies.posterior import Beliefs, utility_beliefs
 from training.judge.sample import Sample
-from training.log.rounds import Floats, LoggedRounds
+from training.log.rounds import Bools, Floats, LoggedRounds
 from training.reporting.probabilities import reporting_probabilities
 from training.reporting.shares import reporting_by_arm
 
@@ -66,24 +66,40 @@ def check_objective(objective: Mapping[str, float] | None, metrics: Sequence[str
             )
 
 
-def judge_rounds(rounds: LoggedRounds, weights: Floats, predictions: Floats) -> Judged:
+def rewards_of(rounds: LoggedRounds, weights: Floats, observed: Bools) -> tuple[Bools, Floats]:
+    """(n,) whether every weighted metric was reported, and (n,) the reward, 0 where it wasn't.
+
+    `observed` (M,) says which metrics were reported at all; another counts as what the serving
+    policy expected.
+    """
+    values = rounds.values
+    if not observed.all():
+        values = values.copy()
+        prior = np.nan_to_num(rounds.expected[:, :, ~observed])
+        values[:, ~observed] = prior[np.arange(len(rounds)), rounds.action]
+    known = np.asarray((~np.isnan(values) | (weights == 0.0)).all(axis=1))
+    return known, np.where(known, (np.nan_to_num(values) * weights).sum(axis=1), 0.0)
+
+
+def judge_rounds(
+    rounds: LoggedRounds, weights: Floats, predictions: Floats, reporting: Floats | None = None
+) -> Judged:
     """The rounds' rewards under these weights.
 
     Args:
         rounds: n rounds.
         weights: (n, M).
         predictions: (n, A, M) a reward model's predictions, made without the row's own values.
+        reporting: (n,) how probable it was that the reward is known, fitted here without.
     """
     observed = rounds.observed
-    metrics = predictions.copy()
-    prior = np.nan_to_num(rounds.expected[:, :, ~observed])
-    metrics[:, :, ~observed] = prior
-    values = rounds.values.copy()
-    rows = np.arange(len(rounds))
-    values[:, ~observed] = prior[rows, rounds.action]
-    known = (~np.isnan(values) | (weights == 0.0)).all(axis=1)
-    reward = np.where(known, (np.nan_to_num(values) * weights).sum(axis=1), 0.0)
-    reporting = reporting_probabilities(rounds, known, reward)
+    metrics = predictions
+    if not observed.all():
+        metrics = predictions.copy()
+        metrics[:, :, ~observed] = np.nan_to_num(rounds.expected[:, :, ~observed])
+    known, reward = rewards_of(rounds, weights, observed)
+    if reporting is None:
+        reporting = reporting_probabilities(rounds, known, reward)
     with np.errstate(divide="ignore"):
         pscore = np.where(known, rounds.pscore * reporting, np.inf)
     return Judged(
@@ -115,6 +131,11 @@ def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> F
     A metric that the policy doesn't know counts as 0, as it does in the service.
     """
     expected = policy.expected(rounds.features, rounds.tenants.tolist())
+    return utilities_of(expected, policy, rounds, weights)
+
+
+def utilities_of(expected: Floats, policy: Policy, rounds: LoggedRounds, weights: Floats) -> Floats:
+    """The same from what the policy expects, (n, A, M) in its own order."""
     columns = [policy.arms.index(arm) for arm in rounds.arms]
     shared = [metric for metric in rounds.metrics if metric in policy.metrics]
     learned = [policy.metrics.index(metric) for metric in shared]
@@ -125,8 +146,14 @@ def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> F
 
 def policy_beliefs(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Beliefs | None:
     """Beliefs (n, A) of the same utilities, for Thompson sampling; None where it has none."""
-    if (beliefs := policy.beliefs(rounds.features, rounds.tenants.tolist())) is None:
-        return None
+    beliefs = policy.beliefs(rounds.features, rounds.tenants.tolist())
+    return None if beliefs is None else beliefs_of(beliefs, policy, rounds, weights)
+
+
+def beliefs_of(
+    beliefs: Beliefs, policy: Policy, rounds: LoggedRounds, weights: Floats
+) -> Beliefs | None:
+    """The same from the policy's beliefs of metrics, (n, A, M) in its own order."""
     columns = [policy.arms.index(arm) for arm in rounds.arms]
     aligned = np.zeros((len(rounds), len(policy.metrics)))
     for m, metric in enumerate(policy.metrics):

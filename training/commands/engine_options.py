@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from training.commands.options import directory_option
+from training.commands.options import log_option
 
 if TYPE_CHECKING:
     from training.engines import Engine
@@ -33,7 +32,7 @@ def engine_options(command: Command) -> Command:
             help="Of the Dask cluster, such as tcp://host:8786.  [default: a cluster of this "
             "machine's processors]",
         ),
-        directory_option(
+        log_option(
             "--scratch",
             help="Where a log too large for memory is put in order, about twice its size; storage "
             "that all workers share.  [default: the system's temporary directory]",
@@ -44,7 +43,7 @@ def engine_options(command: Command) -> Command:
     return command
 
 
-def check_engine(engine: str, scheduler: str | None, logs: Path | None) -> None:
+def check_engine(engine: str, scheduler: str | None, logs: object) -> None:
     """Refuse options that say nothing together.
 
     Raises:

@@ -1,15 +1,18 @@
 """`rag-policy evaluate`: what a policy is worth, on outcomes or on logs."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from training.commands.engine_options import check_engine, engine_options, open_engine
 from training.commands.options import (
     config_option,
     directory_option,
     files_option,
     json_option,
+    log_option,
     require_metrics,
     require_one,
     resolve_objective_option,
@@ -19,13 +22,15 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
+    from training.engines import Engine
     from training.judge.log_report import LogReport
     from training.judge.outcome_report import OutcomeReport
+    from training.log.log_folder import LogPlace
 
 
 @click.command()
 @directory_option("--policy", required=True, help="The policy's directory.")
-@directory_option("--logs", help="A log directory, as export and replay write it.")
+@log_option("--logs", help="A log directory, as export and replay write it.")
 @files_option("--outcomes", help="A .jsonl or .jsonl.gz table; may be repeated.")
 @click.option("--split", help="Only this split of the outcomes.")
 @click.option(
@@ -43,18 +48,22 @@ if TYPE_CHECKING:
     show_default=True,
     help="On logs: as how many looks at the incumbent the gate would count this one.",
 )
+@engine_options
 @seed_option
 @config_option
 @json_option
 def command(
     policy: Path,
-    logs: Path | None,
+    logs: "LogPlace | None",
     outcomes: tuple[Path, ...],
     split: str | None,
     objectives: tuple[str, ...],
     greedy: bool,
     tenant: str | None,
     look: int,
+    engine: str,
+    scheduler: str | None,
+    scratch: "LogPlace | None",
     seed: int,
     config: Path | None,
     as_json: bool,
@@ -73,12 +82,14 @@ def command(
           --objective '{"quality": 1, "steps": -0.02}'
       rag-policy evaluate --policy policy/ --logs logs/ --objective balanced --json
       rag-policy evaluate --policy policy/ --logs logs/ --tenant acme --look 2
+      rag-policy evaluate --policy policy/ --logs logs/ --engine dask --scheduler tcp://host:8786
     """
     require_one(logs=logs, outcomes=outcomes)
     if split is not None and not outcomes:
         raise click.UsageError("--split needs --outcomes")
     if logs is None and (tenant is not None or look != 1):
         raise click.UsageError("--tenant and --look need --logs")
+    check_engine(engine, scheduler, logs)
     import msgspec
 
     from policies.artifact import read_artifact
@@ -90,7 +101,9 @@ def command(
     weights = [resolve_objective_option(text, settings).weights for text in objectives]
     report: OutcomeReport | LogReport
     if logs is not None:
-        report = _on_logs(loaded, logs, weights, settings, greedy, tenant, look, seed)
+        asked = _Asked(weights, greedy, tenant, look, seed)
+        with open_engine(engine, scheduler) as opened:
+            report = _on_logs(loaded, logs, settings, asked, opened, scratch)
     else:
         report = _on_outcomes(loaded, outcomes, split, weights, settings)
     if as_json:
@@ -128,39 +141,49 @@ def _on_outcomes(
         )
 
 
+class _Asked(NamedTuple):
+    """What options say of judging a policy on a log."""
+
+    objectives: list[dict[str, float]]
+    greedy: bool
+    tenant: str | None
+    look: int
+    seed: int
+
+
 def _on_logs(
     policy: "Policy",
-    logs: Path,
-    weights: list[dict[str, float]],
+    logs: "LogPlace",
     settings: "PolicySettings",
-    greedy: bool,
-    tenant: str | None,
-    look: int,
-    seed: int,
+    asked: _Asked,
+    engine: "Engine",
+    scratch: "LogPlace | None",
 ) -> "LogReport":
-    from training.judge.log_evaluation import default_exploration, evaluate_on_rounds
-    from training.log.join import join_rounds
-    from training.log.log_files import read_log
+    from training.judge.judged_log import opened_log
+    from training.judge.log_evaluation import default_exploration, evaluate_log
     from training.progress import note, progress
     from training.remarks import remarks
 
-    with progress("reading the log"):
-        rounds = join_rounds(
-            read_log(logs), source=logs, feature_version=policy.feature_version or None
-        )
-    for line in remarks(rounds):
-        note(line)
-    with progress("estimating"):
-        return evaluate_on_rounds(
-            policy,
-            rounds,
-            objectives=weights or [None],
-            exploration=default_exploration(settings.exploration, greedy),
-            tenant_guardrails=settings.tenant_guardrails(),
-            tenant=tenant,
-            look=look,
-            seed=seed,
-        )
+    with ExitStack() as stack:
+        with progress("reading the log"):
+            opened = opened_log(
+                logs, policy, engine, scratch=scratch, tenant=asked.tenant, seed=asked.seed
+            )
+            parts, found = stack.enter_context(opened)
+        for line in remarks(found.mine.rounds):
+            note(line)
+        with progress("estimating"):
+            return evaluate_log(
+                policy,
+                found,
+                parts.counts,
+                objectives=asked.objectives or [None],
+                exploration=default_exploration(settings.exploration, asked.greedy),
+                tenant_guardrails=settings.tenant_guardrails(),
+                tenant=asked.tenant,
+                look=asked.look,
+                seed=asked.seed,
+            )
 
 
 def _show(report: "OutcomeReport | LogReport", title: str) -> None:

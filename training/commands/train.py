@@ -13,6 +13,7 @@ from training.commands.options import (
     directory_option,
     files_option,
     json_option,
+    log_option,
     resolve_objective_option,
     seed_option,
 )
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
     from training.engines import Engine
+    from training.log.log_folder import LogPlace
     from training.log.partitions import RoundsParts
     from training.tables.outcomes import OutcomeTable
     from training.tables.warm_start import WarmStart
 
 
 @click.command()
-@directory_option("--logs", help="A log directory, as export and replay write it.")
+@log_option("--logs", help="A log directory, as export and replay write it.")
 @files_option("--outcomes", help="A .jsonl or .jsonl.gz table; may be repeated.")
 @click.option("--split", help="Only this split of the outcomes.")
 @directory_option("--to", required=True, help="The policy's directory; one there is replaced.")
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def command(
-    logs: Path | None,
+    logs: "LogPlace | None",
     outcomes: tuple[Path, ...],
     split: str | None,
     to: Path,
@@ -69,7 +71,7 @@ def command(
     tenants: bool,
     engine: str,
     scheduler: str | None,
-    scratch: Path | None,
+    scratch: "LogPlace | None",
     config: Path | None,
     as_json: bool,
 ) -> None:
@@ -157,11 +159,11 @@ class _Wanted(NamedTuple):
 
 
 def _from_logs(
-    logs: Path,
+    logs: "LogPlace",
     outcomes: "WarmStart | None",
     wanted: _Wanted,
     engine: "Engine",
-    scratch: Path | None,
+    scratch: "LogPlace | None",
     source: dict[str, object],
 ) -> "Policy":
     from training.log.log_files import has_decisions
@@ -169,7 +171,11 @@ def _from_logs(
     from training.progress import note, progress
 
     warm = _warm_start(logs, outcomes)
-    source = {"source": "logs", "logs": str(logs.resolve()), **source}
+    source = {
+        "source": "logs",
+        "logs": str(logs.resolve() if isinstance(logs, Path) else logs),
+        **source,
+    }
     if warm is not None and not has_decisions(logs):
         return _from_outcomes(warm, wanted.seed, source)
     with ExitStack() as stack:
@@ -182,7 +188,7 @@ def _from_logs(
 
 
 def _fitted(
-    logs: Path,
+    logs: "LogPlace",
     rounds: "RoundsParts",
     warm: "WarmStart | None",
     wanted: _Wanted,
@@ -219,7 +225,7 @@ def _fitted(
     return policy, said
 
 
-def _warm_start(logs: Path, outcomes: "WarmStart | None") -> "WarmStart | None":
+def _warm_start(logs: "LogPlace", outcomes: "WarmStart | None") -> "WarmStart | None":
     """Full-information rows, given or imported.
 
     Raises:
@@ -228,7 +234,7 @@ def _warm_start(logs: Path, outcomes: "WarmStart | None") -> "WarmStart | None":
     from training.errors import InputError
     from training.tables.warm_start import read_warm_start
 
-    imported = read_warm_start(logs) if logs.is_dir() else None
+    imported = read_warm_start(logs)
     if outcomes is not None and imported is not None:
         raise InputError(
             f"has imported outcomes already: leave --outcomes out, or delete {logs / 'outcomes'}",

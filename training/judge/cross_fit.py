@@ -16,9 +16,9 @@ from training.log.rounds import Bools, Floats
 
 NUISANCE_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0)
 # An arm with fewer reported rounds than this is predicted by its shrunken mean.
-_MIN_ROWS = 50
+MIN_ROWS = 50
 # Pseudo-rounds of the metric's overall mean, mixed into the mean of such an arm.
-_SHRINKAGE = 10.0
+SHRINKAGE = 10.0
 
 
 class CrossFitted(NamedTuple):
@@ -97,10 +97,10 @@ def _arm(
     total = _sums(draws.scaled[known[:, a]], draws.values[known[:, a], a, m])
     for fold in numbers:
         test, train = folds == fold, total.less(parts[fold])
-        if train.rows < _MIN_ROWS:
+        if train.rows < MIN_ROWS:
             others = known & ~test[:, None]
             overall = draws.values[:, :, m][others].mean() if others.any() else 0.0
-            shrunk = (train.y + _SHRINKAGE * overall) / (train.rows + _SHRINKAGE)
+            shrunk = (train.y + SHRINKAGE * overall) / (train.rows + SHRINKAGE)
             predictions[:, test] = shrunk
             continue
         for index, penalty in enumerate(penalties):

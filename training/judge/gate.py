@@ -20,7 +20,7 @@ from training.judge.conditions import (
     Condition,
     TenantGuardrails,
 )
-from training.judge.judged_policy import OnRounds, Unseen, put_on_rounds, unseen
+from training.judge.judged_policy import OnRounds, RowValues, Unseen, put_on_rounds, unseen
 from training.judge.looks import alpha_of_look
 from training.judge.ope import Estimate, dr
 from training.judge.slices import Slice, slices_of
@@ -123,12 +123,16 @@ def judge_unseen(
     tenant_guardrails: TenantGuardrails = NO_TENANT_GUARDRAILS,
     look: int = 1,
     seed: int = 0,
+    read: RowValues | None = None,
 ) -> Verdict:
-    """`judge`, on rounds that the candidate is known not to have seen."""
+    """`judge`, on rounds that the candidate is known not to have seen; `read` is for rounds that
+    have no features.
+    """
     rounds = mine.rounds
     weights = objective_weights(rounds, objective)
     try:
-        on = put_on_rounds(candidate, rounds, weights, exploration or Exploration(), seed=seed)
+        served = exploration or Exploration()
+        on = put_on_rounds(candidate, rounds, weights, served, seed=seed, read=read)
     except EmptyLogError as error:
         return nothing_unseen(candidate.version, len(rounds), str(error))
     return judge_on(

@@ -4,6 +4,8 @@ The incumbent is what served: the logged probabilities, exploration included. Th
 judged with the exploration that it would serve with, so both are compared as they would be met.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,16 +14,17 @@ from policies.arms import did_you_mean
 from policies.errors import PolicyFitError
 from policies.exploration import Exploration, arm_probabilities
 from policies.policy import Policy
+from policies.posterior import Beliefs
 from training.errors import EmptyLogError
 from training.fit.feature_scale import fit_scale
 from training.fit.folds import grouped_folds
-from training.fit.pseudo_outcomes import draws_of
+from training.fit.pseudo_outcomes import OneDraw
 from training.fit.threads import one_thread
 from training.judge.cross_fit import cross_fit
 from training.judge.ope import Sample
 from training.log.rounds import Bools, Floats, LoggedRounds
 from training.trained_queries import QUERY_FILTER, trained_on
-from training.utility import judge_rounds, policy_beliefs, policy_utilities, sample_of
+from training.utility import beliefs_of, judge_rounds, sample_of, utilities_of
 
 _FOLDS = 5
 # Intervals count near-duplicate queries as one, and say nothing from a handful.
@@ -45,6 +48,22 @@ class OnRounds(NamedTuple):
     greedy: np.ndarray[tuple[int], np.dtype[np.intp]]
     incumbent_greedy: Floats
     metrics: dict[str, Sample]
+
+
+class RowValues(NamedTuple):
+    """What the rounds' features say of them, so that they can be judged without.
+
+    predictions (n, A, M): by cross-fitted reward models; expected (n, A, M'): the policy's own, its
+    arms and metrics in its order; beliefs: the same of what it is how sure of; reporting (n,): how
+    probable it was that what the objective weighs is known, and by_metric each metric alone; None
+    and none for what is fitted on the rounds themselves.
+    """
+
+    predictions: Floats
+    expected: Floats
+    beliefs: Beliefs | None
+    reporting: Floats | None
+    by_metric: dict[str, Floats]
 
 
 class Unseen(NamedTuple):
@@ -112,21 +131,30 @@ def of_tenant(rounds: LoggedRounds, tenant: str) -> Bools:
     Raises:
         EmptyLogError: none is.
     """
-    mine = np.asarray(rounds.tenants.astype(str) == tenant)
+    mine = np.asarray(rounds.tenants == tenant)
     if not mine.any():
-        known = sorted(set(rounds.tenants.tolist()))
+        require_tenant(tenant, sorted(set(rounds.tenants.tolist())))
+    return mine
+
+
+def require_tenant(tenant: str, known: Sequence[str]) -> None:
+    """That a tenant is among those of the log; raises EmptyLogError."""
+    if tenant not in known:
         raise EmptyLogError(
             f"no decision of the log is for tenant {tenant!r}{did_you_mean(tenant, known)}; it "
             f"has {', '.join(name or '(none)' for name in known[:10])}"
         )
-    return mine
+
+
+def training_window(policy: Policy) -> float:
+    """The time of the last round it was trained on; before all, if it was trained on none."""
+    window = policy.artifact().manifest.training.get("window")
+    return float(window[1]) if window else -math.inf
 
 
 def _later(rounds: LoggedRounds, policy: Policy) -> LoggedRounds:
     keep = rounds.explored
-    window = policy.artifact().manifest.training.get("window")
-    if window:
-        keep = keep & (rounds.at > float(window[1]))
+    keep = keep & (rounds.at > training_window(policy))
     if keep.any():
         keep = keep & (rounds.policy_versions == rounds.policy_versions[keep][-1])
     return rounds.rows(keep)
@@ -140,14 +168,15 @@ def put_on_rounds(
     exploration: Exploration,
     *,
     seed: int = 0,
+    read: RowValues | None = None,
 ) -> OnRounds:
-    """The policy on these rounds.
+    """The policy on these rounds; `read` is for rounds that have no features.
 
     Raises:
         PolicyFitError: it reads other features than were logged, or lacks an arm of the log.
         EmptyLogError: there are too few rounds to fit the reward models of the estimators.
     """
-    _check_fit(policy, rounds)
+    check_fit(policy, rounds.feature_version, rounds.arms)
     distinct = len(np.unique(rounds.groups))
     if distinct < MIN_QUERIES:
         raise EmptyLogError(
@@ -156,26 +185,47 @@ def put_on_rounds(
             f"{MIN_QUERIES} queries are needed: let the service run on and export again, or train "
             "with a larger --holdout"
         )
-    scaled = fit_scale(rounds.features).apply(rounds.features)
-    draws = draws_of(rounds, scaled)
-    folds = grouped_folds(rounds.groups, _FOLDS, seed)
-    predictions = cross_fit(draws, folds).predictions
-    utilities = policy_utilities(policy, rounds, weights)
-    beliefs = policy_beliefs(policy, rounds, weights) if exploration.kind == "thompson" else None
+    if read is None:
+        read = _values(policy, rounds, seed)
+    utilities = utilities_of(read.expected, policy, rounds, weights)
+    beliefs = None
+    if exploration.kind == "thompson" and read.beliefs is not None:
+        beliefs = beliefs_of(read.beliefs, policy, rounds, weights)
     probabilities = arm_probabilities(utilities, rounds.eligible, exploration, beliefs)
     incumbent = incumbent_probabilities(rounds)
     samples = {}
     for m in np.flatnonzero(rounds.observed):
         only = np.zeros_like(weights)
         only[:, m] = 1.0
-        judged = judge_rounds(rounds, only, predictions)
-        samples[rounds.metrics[m]] = sample_of(rounds, judged, probabilities)
+        name = rounds.metrics[m]
+        judged = judge_rounds(rounds, only, read.predictions, read.by_metric.get(name))
+        samples[name] = sample_of(rounds, judged, probabilities)
     return OnRounds(
-        sample=sample_of(rounds, judge_rounds(rounds, weights, predictions), probabilities),
+        sample=sample_of(
+            rounds, judge_rounds(rounds, weights, read.predictions, read.reporting), probabilities
+        ),
         incumbent=incumbent,
         greedy=np.where(rounds.eligible, utilities, -np.inf).argmax(axis=1),
         incumbent_greedy=_likeliest(incumbent),
         metrics=samples,
+    )
+
+
+def _values(policy: Policy, rounds: LoggedRounds, seed: int) -> RowValues:
+    """The same, of rounds that have their features."""
+    n, tenants = len(rounds), rounds.tenants.tolist()
+    values = np.full((n, len(rounds.arms), len(rounds.metrics)), np.nan)
+    values[np.arange(n), rounds.action] = rounds.values
+    scaled = fit_scale(rounds.features).apply(rounds.features)
+    # How a value came to be known is for the estimators, not for a regression on it.
+    draws = OneDraw(scaled, values, values, values)
+    folds = grouped_folds(rounds.groups, _FOLDS, seed)
+    return RowValues(
+        predictions=cross_fit(draws, folds).predictions,
+        expected=policy.expected(rounds.features, tenants),
+        beliefs=policy.beliefs(rounds.features, tenants),
+        reporting=None,
+        by_metric={},
     )
 
 
@@ -196,14 +246,15 @@ def _likeliest(probabilities: Floats) -> Floats:
     return np.asarray(best / best.sum(axis=1, keepdims=True))
 
 
-def _check_fit(policy: Policy, rounds: LoggedRounds) -> None:
-    if policy.feature_version not in ("", rounds.feature_version):
+def check_fit(policy: Policy, feature_version: str, arms: Sequence[str]) -> None:
+    """That a policy can be judged on a log; raises PolicyFitError."""
+    if policy.feature_version not in ("", feature_version):
         raise PolicyFitError(
             f"policy {policy.version} reads features {policy.feature_version!r}, the log has "
-            f"{rounds.feature_version!r}: train a policy on this log",
+            f"{feature_version!r}: train a policy on this log",
             field="features",
         )
-    missing = [arm for arm in rounds.arms if arm not in policy.arms]
+    missing = [arm for arm in arms if arm not in policy.arms]
     if missing:
         raise PolicyFitError(
             f"policy {policy.version} doesn't know the log's arms {', '.join(missing)} (it knows "

@@ -7,10 +7,12 @@ import numpy as np
 
 from policies.exploration import GREEDY, Exploration
 from policies.policy import Policy
+from training.engines.local import LocalEngine
 from training.judge.conditions import NO_TENANT_GUARDRAILS, TenantGuardrails
 from training.judge.gate import Verdict, judge_on, nothing_unseen
 from training.judge.intervals import intervals
-from training.judge.judged_policy import OnRounds, Unseen, of_tenant, put_on_rounds, unseen
+from training.judge.judged_log import JudgedLog, judged_log
+from training.judge.judged_policy import OnRounds, Unseen, put_on_rounds
 from training.judge.log_report import LogReport, MetricChange, ObjectiveReport, OverlapReport
 from training.judge.ope import (
     ESTIMATORS,
@@ -23,7 +25,8 @@ from training.judge.ope import (
 )
 from training.judge.reward_range import reward_range
 from training.judge.slices import slices_of
-from training.log.rounds import Floats, LoggedRounds
+from training.log.partitions import one_part
+from training.log.rounds import Floats, LoggedRounds, RoundCounts
 from training.utility import objective_weights
 
 
@@ -38,36 +41,62 @@ def evaluate_on_rounds(
     look: int = 1,
     seed: int = 0,
 ) -> LogReport:
+    """`evaluate_log`, of a log in memory."""
+    found = judged_log(one_part(rounds), policy, LocalEngine(), tenant=tenant, seed=seed)
+    return evaluate_log(
+        policy,
+        found,
+        rounds.counts,
+        objectives=objectives,
+        exploration=exploration,
+        tenant_guardrails=tenant_guardrails,
+        tenant=tenant,
+        look=look,
+        seed=seed,
+    )
+
+
+def evaluate_log(
+    policy: Policy,
+    found: JudgedLog,
+    counts: RoundCounts,
+    *,
+    objectives: Sequence[Mapping[str, float] | None],
+    exploration: Exploration,
+    tenant_guardrails: TenantGuardrails = NO_TENANT_GUARDRAILS,
+    tenant: str | None = None,
+    look: int = 1,
+    seed: int = 0,
+) -> LogReport:
     """Off-policy estimates on the explored rounds after the policy's training window.
 
     Where there are none, on those it was trained on, and the report says so; the gate refuses then.
 
     Args:
         policy: the candidate.
-        rounds: the log's.
+        found: the rounds to judge it by.
+        counts: of the log.
         objectives: by which to judge it, None for each round's own.
         exploration: what it would serve with.
         tenant_guardrails: as `training.judge.gate.judge` takes them.
-        tenant: by this tenant's rounds alone.
+        tenant: the one whose rounds these are, None for all.
         look: as how many looks at the incumbent the gate would count this; nothing is recorded.
         seed: of the folds and the bootstrap.
 
     Raises:
-        EmptyLogError: too few rounds are left, or none is of that tenant.
+        EmptyLogError: too few rounds are left.
         PolicyFitError: the policy doesn't fit the log's features or arms.
         ObjectiveError: an objective weighs a metric that the log doesn't have.
     """
-    mine = unseen(rounds, policy, tenant)
-    in_sample = len(mine.rounds) == 0
-    if in_sample:
-        mine = _all_explored(rounds, tenant)
+    mine = found.mine
+    weights_of = [objective_weights(mine.rounds, objective) for objective in objectives]
+    reads = found.read(objectives) if mine.enough else [None] * len(objectives)
     reports = []
-    for objective in objectives:
-        weights = objective_weights(mine.rounds, objective)
-        on = put_on_rounds(policy, mine.rounds, weights, exploration, seed=seed)
+    for objective, weights, read in zip(objectives, weights_of, reads, strict=True):
+        on = put_on_rounds(policy, mine.rounds, weights, exploration, seed=seed, read=read)
         verdict = (
             nothing_unseen(policy.version, 0, "the policy was trained on all rounds of this log")
-            if in_sample
+            if found.in_sample
             else judge_on(
                 on,
                 mine,
@@ -81,22 +110,14 @@ def evaluate_on_rounds(
     return LogReport(
         policy=policy.version,
         rows=len(mine.rounds),
-        in_sample=in_sample,
+        in_sample=found.in_sample,
         window=[float(mine.rounds.at[0]), float(mine.rounds.at[-1])],
-        counts=rounds.counts,
+        counts=counts,
         objectives=reports,
         tenant=tenant,
         left_out=mine.left_out,
         new_queries=mine.explanation,
     )
-
-
-def _all_explored(rounds: LoggedRounds, tenant: str | None) -> Unseen:
-    keep = rounds.explored
-    if tenant is not None:
-        keep = keep & of_tenant(rounds, tenant)
-    kept = rounds.rows(keep)
-    return Unseen(kept, np.zeros(len(kept), dtype=np.bool_), 0)
 
 
 def _report(

@@ -1,16 +1,26 @@
 """The store's streams that an export reads: what they are called and what their events become."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from policies.store_keys import StoreKeys
+from policies.store_keys import EVENT_FIELD, StoreKeys
 from training.log.event_tables import Kind
+
+START = "0-0"
+_FIELD = EVENT_FIELD.encode()
+
+# A reply is held in memory as a whole: entries are fetched by so many, fewer where they are large.
+_FETCHED, _FETCHED_BYTES = 512, 4 * 2**20
+
+# An entry's id, and the event as the service encoded it: empty where there is none.
+Entry = tuple[bytes, bytes]
 
 
 class LogStream(NamedTuple):
     """One stream.
 
-    `name` stands for it in `export.json`, for ever; `key` is where it lies in the store, `kinds`
-    what its events are exported as, `shard` its number among the streams of such events.
+    `name` stands for it in the export's state, for ever; `key` is where it lies in the store,
+    `kinds` what its events are exported as, `shard` its number among the streams of such events.
     """
 
     name: str
@@ -19,13 +29,42 @@ class LogStream(NamedTuple):
     shard: int = 0
 
 
-def export_streams(keys: StoreKeys) -> tuple[LogStream, ...]:
-    """All streams of a log, decisions before the feedback on them.
+def export_streams(client: Any, keys: StoreKeys) -> tuple[LogStream, ...]:  # noqa: ARG001
+    """All streams of the log that the store holds, decisions before the feedback on them.
 
-    A stream may be added under a new name and shard; each has a position of its own, and what is
-    written of it names its shard.
+    A stream may be added under a new name and shard; each has a position of its own, and the files
+    that are written of it name its shard.
+
+    Args:
+        client: of the store, to ask it how many shards there are; so far there is one.
+        keys: of the project.
     """
     return (
         LogStream("decisions", keys.decisions, ("decisions", "answers")),
         LogStream("feedback", keys.feedback, ("feedback",)),
     )
+
+
+def last_entry(client: Any, stream: LogStream) -> str | None:
+    """The id of the stream's last entry as of now; None for an empty one."""
+    last = client.xrevrange(stream.key, count=1)
+    return last[0][0].decode() if last else None
+
+
+def entries_after(
+    client: Any, stream: LogStream, position: str, until: str, *, at_most: int
+) -> Iterator[list[Entry]]:
+    """The entries after a position up to an id, in lists of a few megabytes and so many at most."""
+    count = most = min(_FETCHED, at_most)
+    while reply := client.xrange(stream.key, min=f"({position}", max=until, count=count):
+        entries = [(entry_id, fields.get(_FIELD, b"")) for entry_id, fields in reply]
+        yield entries
+        position = entries[-1][0].decode()
+        size = sum(len(event) for _, event in entries) // len(entries)
+        count = max(1, min(most, _FETCHED_BYTES // max(size, 1)))
+
+
+def entry_number(entry_id: str) -> tuple[int, int]:
+    """An id as numbers that compare as the ids do: milliseconds, sequence."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)

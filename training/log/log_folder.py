@@ -67,10 +67,13 @@ class LogFolder:
             raise InputError("is a file, not a directory: name another", path=self)
         return bool(found == pafs.FileType.Directory)
 
-    def files(self, below: str = "") -> list[StoredFile]:
-        """All files below the folder, or below a folder in it, in order of their names."""
+    def files(self, below: str = "", *, recursive: bool = True) -> list[StoredFile]:
+        """All files below the folder, or below a folder in it, in order of their names.
+
+        Without `recursive` those directly in it.
+        """
         start = self.path(below) if below else self.root
-        selector = pafs.FileSelector(start, allow_not_found=True, recursive=True)
+        selector = pafs.FileSelector(start, allow_not_found=True, recursive=recursive)
         with self._errors():
             found = self.filesystem.get_file_info(selector)
         cut = len(self.root) + 1
@@ -134,7 +137,7 @@ class LocalFolder(LogFolder):
         changed: dict[Path, None] = {}
         for name, content in files:
             path = Path(self.path(name))
-            changed |= dict.fromkeys((path.parent, *_make_directories(path.parent)))
+            changed |= dict.fromkeys((path.parent, *make_directories(path.parent)))
             write_durably(path, content)
         for directory in changed:
             sync_directory(directory)
@@ -219,7 +222,7 @@ def _s3_environment() -> dict[str, str]:
     return found
 
 
-def _make_directories(directory: Path) -> list[Path]:
+def make_directories(directory: Path) -> list[Path]:
     """Make it, parents included; the directories that have a new entry by that."""
     missing = []
     while not directory.exists():

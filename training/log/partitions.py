@@ -40,8 +40,9 @@ class RoundsPart(Protocol):
     @property
     def rows(self) -> int: ...
 
-    def read(self) -> LoggedRounds:
-        """The rounds in order of time, then of decision id.
+    def read(self, *, features: bool = True) -> LoggedRounds:
+        """The rounds in order of time, then of decision id; without their features where those
+        aren't asked for, if that saves anything.
 
         Their groups are numbers of the part alone: take `query_hashes` where numbers must mean the
         same in all parts (a row without a hash is a group of its own).
@@ -99,7 +100,7 @@ class RoundsInMemory:
         """How many rounds there are."""
         return len(self.rounds)
 
-    def read(self) -> LoggedRounds:
+    def read(self, *, features: bool = True) -> LoggedRounds:  # noqa: ARG002 - they are here
         """The rounds."""
         return self.rounds
 

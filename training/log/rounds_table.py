@@ -36,8 +36,15 @@ def rounds_table(decisions: pa.Table, arrays: Mapping[str, NDArray[Any]]) -> pa.
     return table
 
 
-def rounds_of(table: pa.Table, whole: Whole, counts: RoundCounts, source: LogPlace) -> LoggedRounds:
-    """The rounds of a table, in its order.
+def rounds_of(
+    table: pa.Table,
+    whole: Whole,
+    counts: RoundCounts,
+    source: LogPlace,
+    *,
+    features: bool = True,
+) -> LoggedRounds:
+    """The rounds of a table, in its order; without features they have none, of dimension 0.
 
     Raises:
         InputError: features or attributes aren't what they should be.
@@ -49,7 +56,9 @@ def rounds_of(table: pa.Table, whole: Whole, counts: RoundCounts, source: LogPla
         tenants=columns.texts(table["tenant"]),
         query_hashes=columns.texts(table["query_hash"]),
         groups=columns.groups(table["query_hash"]),
-        features=columns.features(table["features"], source),
+        features=columns.features(table["features"], source)
+        if features
+        else np.zeros((n, 0), dtype=np.float32),
         feature_version=whole.feature_version,
         arms=whole.arms,
         action=_unpacked(table["action"], n),

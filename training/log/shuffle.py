@@ -97,11 +97,12 @@ class StoredPart:
     counts: RoundCounts
     source: LogPlace
 
-    def read(self) -> LoggedRounds:
+    def read(self, *, features: bool = True) -> LoggedRounds:
         """The rounds, in order of time, then of decision id."""
-        table = read_bucket(self.folder, self.names, self.number, self.schema)
-        order = [("at", "ascending"), ("decision_id", "ascending")]
-        return rounds_of(table.sort_by(order), self.whole, self.counts, self.source)
+        absent = () if features else ("features",)
+        table = read_bucket(self.folder, self.names, self.number, self.schema, absent)
+        table = table.sort_by([("at", "ascending"), ("decision_id", "ascending")])
+        return rounds_of(table, self.whole, self.counts, self.source, features=features)
 
 
 @dataclass(frozen=True)

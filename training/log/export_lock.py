@@ -1,0 +1,170 @@
+"""One export at a time to one destination.
+
+A directory is locked by the operating system, which frees it the moment its holder dies. Object
+storage has no locks: there a lease in the store, by destination, keeps others away, and expires. A
+holder that was paused for longer can be overtaken; it learns so when it confirms a commit, and
+what it wrote after that counts for nothing (`training.log.export_state`).
+"""
+
+import fcntl
+import os
+import secrets
+import socket
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from policies.store_keys import StoreKeys
+from training.atomic_file import sync_directory
+from training.errors import InputError, TrainingError
+from training.log.log_folder import LocalFolder, LogFolder, make_directories
+
+LOCK_FILE = "export.lock"
+LEASE_S = 30.0
+
+# KEYS: lease, last run. ARGV: the holder, the least number. 0 where the lease is another's.
+_NEXT_RUN = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local run = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(ARGV[2])) + 1
+redis.call('SET', KEYS[2], run)
+return run
+"""
+# KEYS as above. ARGV: the holder, its run, the lease in ms. As long as no later run has begun, a
+# lease that has expired is taken again.
+_CONFIRM = """
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1
+"""
+# KEYS: lease. ARGV: the holder.
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+
+
+class ExportBusyError(TrainingError):
+    """Another export writes to the directory."""
+
+    exit_status = 1
+
+
+class ExportLock(Protocol):
+    """Held from `acquire` to `release`."""
+
+    def acquire(self) -> None:
+        """Take it, or raise ExportBusyError."""
+
+    def next_run(self, after: int) -> int:
+        """The number of the run that has begun: greater than `after` and any given before."""
+
+    def confirm(self) -> None:
+        """Raise ExportBusyError where another run has begun since; what it finds is committed."""
+
+    def release(self) -> None:
+        """Let others have it; fine where it was never taken."""
+
+
+def export_lock(
+    folder: LogFolder, client: Any, keys: StoreKeys, lease_s: float = LEASE_S
+) -> ExportLock:
+    """The lock of a destination."""
+    if isinstance(folder, LocalFolder):
+        return DirectoryLock(folder)
+    return StoreLease(folder, client, keys, lease_s)
+
+
+class DirectoryLock:
+    """A lock file in a local directory."""
+
+    def __init__(self, folder: LocalFolder) -> None:
+        """Store the directory."""
+        self._folder = folder
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Raises InputError where the directory can't be made or written to, besides."""
+        file = self._open()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            with file:
+                file.seek(0)
+                pid = file.read().strip() or "unknown"
+            raise ExportBusyError(
+                f"another export (pid {pid}) is writing to {self._folder}: wait for it, or name "
+                "another directory"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+
+    def _open(self) -> IO[str]:
+        directory = Path(self._folder.root)
+        try:
+            for changed in make_directories(directory):
+                sync_directory(changed)
+            return (directory / LOCK_FILE).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"can't be written to ({error.strerror}): name another with --to", path=self._folder
+            ) from error
+
+    def next_run(self, after: int) -> int:
+        """The next: nobody else numbers runs while the lock is held."""
+        return after + 1
+
+    def confirm(self) -> None:
+        """A lock file can't be lost."""
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class StoreLease:
+    """A lease in the store that the export reads from."""
+
+    def __init__(self, folder: LogFolder, client: Any, keys: StoreKeys, lease_s: float) -> None:
+        """Store the parts. A destination is its bucket and prefix, however it is reached."""
+        self._folder, self._client, self._lease_s = folder, client, lease_s
+        destination = sha256(folder.root.encode()).hexdigest()[:16]
+        self._lease = f"{keys.prefix}:export:{destination}"
+        self._runs = f"{self._lease}:run"
+        self._holder = f"pid {os.getpid()} on {socket.gethostname()}/{secrets.token_hex(8)}"
+        self._run = 0
+
+    def acquire(self) -> None:
+        held: bytes | None = self._client.set(
+            self._lease, self._holder, nx=True, get=True, px=self._lease_ms
+        )
+        if held is not None:
+            raise ExportBusyError(
+                f"another export ({held.decode().rpartition('/')[0]}) is writing to "
+                f"{self._folder}, or was killed less than {self._lease_s:g} s ago: wait for it, or "
+                "name another directory"
+            )
+
+    def next_run(self, after: int) -> int:
+        self._run = int(
+            self._client.eval(_NEXT_RUN, 2, self._lease, self._runs, self._holder, after)
+        )
+        if not self._run:
+            raise self._lost()
+        return self._run
+
+    def confirm(self) -> None:
+        arguments = (self._holder, self._run, self._lease_ms)
+        if not self._client.eval(_CONFIRM, 2, self._lease, self._runs, *arguments):
+            raise self._lost()
+
+    def release(self) -> None:
+        self._client.eval(_RELEASE, 1, self._lease, self._holder)
+
+    @property
+    def _lease_ms(self) -> int:
+        return max(1, int(self._lease_s * 1000))
+
+    def _lost(self) -> ExportBusyError:
+        return ExportBusyError(
+            f"another export has begun to write to {self._folder}, as this one was paused for more "
+            f"than {self._lease_s:g} s: it goes on from what was committed, nothing is lost"
+        )
