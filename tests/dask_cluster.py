@@ -1,6 +1,7 @@
 """A real Dask cluster on this machine: a scheduler and workers, each a process of its own."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distributed import Client
-
-from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 START_S = 60.0
@@ -40,6 +39,13 @@ def dask_cluster(workers: int, directory: Path) -> Iterator[DaskCluster]:
     with processes([dask(*scheduler), *[dask(*worker)] * workers], directory) as started:
         wait_for_workers(address, workers)
         yield DaskCluster(address, started[1:])
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def dask(*arguments: str) -> list[str]:
