@@ -31,8 +31,8 @@ class Learned(NamedTuple):
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     """A policy trained on a log in which one of three tenants asks what nobody else asks."""
     folder = tmp_path_factory.mktemp("tenants")
-    # The repeated question is a ninth of all rows and lies in one fold. With 900 rows, how the folds
-    # fall decides whether offsets are seen to help.
+    # The repeated question is a ninth of all rows and lies in one fold: with 900 rows, how the
+    # folds fall decides whether offsets are seen to help.
     rows = outcome_rows(1_800, 0)
     for number, row in enumerate(rows):
         row["dataset"] = ("globex", "initech", SECRET)[number % 3]
