@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.trained_queries import query_filter, trained_on
+from training.trained_queries import QueryFilter, query_digests, query_filter, trained_on
 
 
 @given(st.lists(st.text("0123456789abcdef", min_size=1, max_size=16), max_size=50))
@@ -28,3 +28,11 @@ def test_a_row_without_a_hash_is_never_found() -> None:
 def test_it_takes_a_byte_a_query() -> None:
     encoded = query_filter(f"trained {number}" for number in range(3_000))
     assert len(encoded) == 4 * 3_000 / 3
+
+
+def test_a_filter_that_is_filled_in_parts_is_that_of_all() -> None:
+    hashes = [f"trained {number}" for number in range(1_000)]
+    parts = QueryFilter(1_000)
+    for start in (0, 300):
+        parts.add(query_digests(["", *hashes[start : start + 700]]))
+    assert parts.text() == query_filter(hashes)

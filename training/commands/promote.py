@@ -24,6 +24,7 @@ from training.commands.options import (
     config_option,
     directory_option,
     json_option,
+    log_option,
     resolve_objective_option,
 )
 from training.commands.rollout_options import (
@@ -40,6 +41,7 @@ from training.rollout import ReplicaSwap, require_fit, wait_for_replicas
 
 if TYPE_CHECKING:  # it takes scikit-learn, which only judging needs
     from training.judge.gate import Verdict
+    from training.log.log_folder import LogPlace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -116,7 +118,12 @@ wait_option = click.option(
 
 @click.command()
 @directory_option("--policy", "directory", required=True, help="The policy to promote.")
-@directory_option("--logs", help="The exported log to judge it by; needed unless overridden.")
+@log_option("--logs", help="The exported log to judge it by; needed unless overridden.")
+@log_option(
+    "--scratch",
+    help="Where a log too large for memory is put in order, about twice its size.  [default: the "
+    "system's temporary directory]",
+)
 @click.option("--objective", help="A name, or weights as JSON.  [default: as each decision had it]")
 @config_option
 @store_options
@@ -127,7 +134,8 @@ wait_option = click.option(
 @json_option
 def promote(
     directory: Path,
-    logs: Path | None,
+    logs: "LogPlace | None",
+    scratch: "LogPlace | None",
     objective: str | None,
     config: Path | None,
     location: str,
@@ -174,7 +182,9 @@ def promote(
         if active is not None and active.version == artifact.version:
             raise FailedOutcome(f"policy {artifact.version} is active already")
         verdict = (
-            None if logs is None else _judge(policy, logs, objective, config, registry, active)
+            None
+            if logs is None
+            else _judge(policy, logs, scratch, objective, config, registry, active)
         )
         if verdict is not None:
             _require_passed(artifact.version, verdict, override, as_json)
@@ -276,29 +286,24 @@ def list_policies(location: str, prefix: str, as_json: bool, secrets: Secrets) -
 
 def _judge(
     policy: Policy,
-    logs: Path,
+    logs: "LogPlace",
+    scratch: "LogPlace | None",
     objective: str | None,
     config: Path | None,
     registry: PolicyRegistry,
     active: Activation | None,
 ) -> "Verdict":
     from policies.exploration import Exploration
+    from training.engines.local import LocalEngine
     from training.judge.gate import judge_unseen, require_incumbent
-    from training.judge.judged_policy import unseen
+    from training.judge.judged_log import opened_log
     from training.judge.looks import look_of
-    from training.log.join import join_rounds
-    from training.log.log_files import read_log
 
     settings = read_policy_settings(config)
     weights = None if objective is None else resolve_objective_option(objective, settings).weights
-    with progress("judging"):
-        rounds = join_rounds(
-            read_log(logs),
-            source=logs,
-            arms=policy.arms,
-            feature_version=policy.feature_version or None,
-        )
-        mine = unseen(rounds, policy)
+    opened = opened_log(logs, policy, LocalEngine(), scratch=scratch, arms=policy.arms)
+    with progress("judging"), opened as (parts, found):
+        mine = found.unseen
         exploration = settings.exploration or Exploration()
         number = 1
         if mine.enough:
@@ -313,9 +318,10 @@ def _judge(
             exploration,
             tenant_guardrails=settings.tenant_guardrails(),
             look=number,
+            read=found.read([weights])[0] if mine.enough else None,
         )
     if active is not None:
-        verdict = require_incumbent(verdict, str(rounds.policy_versions[-1]), active.version)
+        verdict = require_incumbent(verdict, parts.policy_version, active.version)
     return verdict
 
 

@@ -1,8 +1,7 @@
 """`rag-policy train`: a policy from logged decisions, from outcomes, or from both."""
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,9 +20,7 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
-    from training.engines import Engine
     from training.log.log_folder import LogPlace
-    from training.log.partitions import RoundsParts
     from training.tables.outcomes import OutcomeTable
     from training.tables.warm_start import WarmStart
 
@@ -119,9 +116,21 @@ def command(
         else:
             policy = train_fine_tuned(table, warm, settings, fine_tune, seed, source)
     else:
-        wanted = _Wanted(holdout, weights, tenants, seed)
-        with open_engine(engine, scheduler) as opened:
-            policy = _from_logs(logs, warm, wanted, opened, scratch, source)
+        from training.commands.train_on_logs import (
+            Wanted,
+            source_of,
+            train_on_logs,
+            warm_start_beside,
+        )
+        from training.log.log_files import has_decisions
+
+        wanted = Wanted(holdout, weights, tenants, seed)
+        warm = warm_start_beside(logs, warm)
+        if warm is not None and not has_decisions(logs):
+            policy = _from_outcomes(warm, seed, {**source_of(logs), **source})
+        else:
+            with open_engine(engine, scheduler) as opened:
+                policy = train_on_logs(logs, warm, wanted, opened, scratch, source)
     write_artifact(policy.artifact(), to)
     _report(policy, to, as_json)
 
@@ -147,100 +156,6 @@ def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "
 
     with progress("fitting reward models", total=OUTCOME_STEPS) as advance:
         return train_on_outcomes(warm, seed=seed, source=source, advance=advance)
-
-
-class _Wanted(NamedTuple):
-    """What options say of learning from a log."""
-
-    holdout: float | None
-    objective: dict[str, float] | None
-    tenants: bool
-    seed: int
-
-
-def _from_logs(
-    logs: "LogPlace",
-    outcomes: "WarmStart | None",
-    wanted: _Wanted,
-    engine: "Engine",
-    scratch: "LogPlace | None",
-    source: dict[str, object],
-) -> "Policy":
-    from training.log.log_files import has_decisions
-    from training.log.partitions import log_in_parts
-    from training.progress import note, progress
-
-    warm = _warm_start(logs, outcomes)
-    source = {
-        "source": "logs",
-        "logs": str(logs.resolve() if isinstance(logs, Path) else logs),
-        **source,
-    }
-    if warm is not None and not has_decisions(logs):
-        return _from_outcomes(warm, wanted.seed, source)
-    with ExitStack() as stack:
-        with progress("reading the log"):
-            rounds = stack.enter_context(log_in_parts(logs, engine, scratch=scratch))
-        policy, said = _fitted(logs, rounds, warm, wanted, engine, source)
-    for line in said:
-        note(line)
-    return policy
-
-
-def _fitted(
-    logs: "LogPlace",
-    rounds: "RoundsParts",
-    warm: "WarmStart | None",
-    wanted: _Wanted,
-    engine: "Engine",
-    source: dict[str, object],
-) -> "tuple[Policy, list[str]]":
-    """The policy, and what a person should know of the log."""
-    from training.errors import InputError
-    from training.fit.trained_policy import train_on_parts, training_steps
-    from training.progress import progress
-    from training.remarks import remarks
-
-    if warm is not None and warm.feature_version != rounds.feature_version:
-        raise InputError(
-            f"was logged with features {rounds.feature_version}, the outcomes have "
-            f"{warm.feature_version}: name the log's encoder in --config",
-            path=logs,
-        )
-    said: list[str] = []
-    with progress("fitting and choosing candidates", total=training_steps(rounds)) as advance:
-        policy = train_on_parts(
-            rounds,
-            engine=engine,
-            holdout=wanted.holdout,
-            objective=wanted.objective,
-            seed=wanted.seed,
-            source=source,
-            warm=warm,
-            tenants=wanted.tenants,
-            parent=rounds.policy_version or None,
-            advance=advance,
-            look=lambda sample: said.extend(remarks(sample)),
-        )
-    return policy, said
-
-
-def _warm_start(logs: "LogPlace", outcomes: "WarmStart | None") -> "WarmStart | None":
-    """Full-information rows, given or imported.
-
-    Raises:
-        InputError: there are both.
-    """
-    from training.errors import InputError
-    from training.tables.warm_start import read_warm_start
-
-    imported = read_warm_start(logs)
-    if outcomes is not None and imported is not None:
-        raise InputError(
-            f"has imported outcomes already: leave --outcomes out, or delete {logs / 'outcomes'}",
-            path=logs,
-        )
-    return outcomes or imported
 
 
 def _report(policy: "Policy", to: Path, as_json: bool) -> None:

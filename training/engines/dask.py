@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from distributed import Client, CommClosedError, KilledWorker, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 
 from training.engines import Part, Result
 from training.errors import TrainingError

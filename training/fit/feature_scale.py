@@ -27,7 +27,11 @@ class FeatureScale(NamedTuple):
 
     def apply(self, features: NDArray[np.float32]) -> Floats:
         """(n, d) scaled features."""
-        return np.asarray((features - self.shift) * self.scale, dtype=np.float64)
+        # In place: on a million rows, fresh memory takes longer than the arithmetic.
+        scaled = features.astype(np.float64)
+        scaled -= self.shift
+        scaled *= self.scale
+        return scaled
 
     def fold_back(self, coefficients: Floats, intercepts: Floats) -> tuple[Floats, Floats]:
         """Coefficients (..., d) and intercepts (...) for the features as they are."""

@@ -30,7 +30,6 @@ from training.fit.posterior import posterior_of
 from training.fit.target_pass import Nuisance
 from training.fit.tenant_offsets import NO_TENANTS, TenantFit, Trial, fit_offsets, large_tenants
 from training.fit.tenant_pass import AroundHeads
-from training.fit.threads import one_thread
 from training.fit.training_rows import FOLDS
 from training.fit.value_pass import Judged, ValueSums
 
@@ -65,7 +64,6 @@ class LogFit(NamedTuple):
     query_filter: str
 
 
-@one_thread()
 def fit_log(passes: LogPasses, first: FirstPass, *, tenants: bool = True) -> LogFit:
     """Learn heads from a log.
 

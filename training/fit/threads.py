@@ -11,7 +11,9 @@ def one_thread() -> Iterator[None]:
     """One thread for the linear algebra of a block, or of a function it decorates.
 
     Training solves hundreds of systems of a few hundred unknowns, too small to share: on two busy
-    cores, BLAS threads that wait for each other made it thirty times slower (141 s against 4).
+    cores, BLAS threads that wait for each other made it thirty times slower (141 s against 4). The
+    products over a large log's rows gain a tenth at best from a second thread and take a quarter
+    more of the processors; parts on two processes (`--engine dask`) use both.
     """
     with threadpool_limits(limits=1):
         yield

@@ -25,6 +25,7 @@ from training.fit.log_passes import PASSES, LogPasses
 from training.fit.members import PENALTIES
 from training.fit.posterior import fit_posterior
 from training.fit.reward_models import FittedRewards, fit_rewards
+from training.fit.threads import one_thread
 from training.fit.training_rows import FOLDS, WarmRows, training_parts
 from training.judge.gate import MIN_EFFECTIVE
 from training.log.partitions import RoundsParts, one_part
@@ -146,6 +147,7 @@ def train_on_rounds(
     )
 
 
+@one_thread()
 def train_on_parts(
     rounds: RoundsParts,
     *,
@@ -186,8 +188,9 @@ def train_on_parts(
     parts = training_parts(rounds, until, seed, objective, warm_rows)
     passes = LogPasses(engine, parts, rounds.arms, rounds.metrics, warm_rows, advance)
     first = passes.first(int(np.searchsorted(rounds.explored_at, until, side="right")))
+    if first is not None:
+        look(first.sample.rounds)
     first = _enough(first, rounds)
-    look(first.sample.rounds)
     fit = fit_log(passes, first, tenants=tenants)
     manifest = log_manifest(
         fit,

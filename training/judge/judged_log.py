@@ -10,6 +10,8 @@ import numpy as np
 
 from policies.policy import Policy
 from training.engines import Engine
+from training.engines.local import LocalEngine
+from training.fit.row_sample import SAMPLE_ROWS
 from training.judge.choice import Choice, chosen, first_choice, survey
 from training.judge.judged_parts import Objective, gather, read_values
 from training.judge.judged_policy import (
@@ -22,11 +24,13 @@ from training.judge.judged_policy import (
     unseen,
 )
 from training.log.log_folder import LogPlace
-from training.log.partitions import RoundsParts, log_in_parts
+from training.log.partitions import RoundsParts, log_in_parts, one_part
 from training.log.rounds import LoggedRounds
 
-# So many decisions are judged in memory, of which the later ones with features.
+# A log of so many decisions is joined in memory; features are read of the later ones alone.
 IN_MEMORY = 1_500_000
+# More rounds than these are judged in passes, though they be in memory.
+SMALL = SAMPLE_ROWS
 
 
 class JudgedLog(NamedTuple):
@@ -37,6 +41,13 @@ class JudgedLog(NamedTuple):
     mine: Unseen
     in_sample: bool
     read: Callable[[Sequence[Objective]], Sequence[RowValues | None]]
+
+    @property
+    def unseen(self) -> Unseen:
+        """The rounds that the policy wasn't trained on; none, where it was trained on all."""
+        if not self.in_sample:
+            return self.mine
+        return Unseen(self.mine.rounds.rows(np.zeros(0, dtype=np.intp)), self.mine.trained[:0], 0)
 
 
 @contextmanager
@@ -104,7 +115,8 @@ def judged_log(
     if found is not None:
         return found
     if len(parts.parts) == 1:
-        return _in_memory(_all_explored(parts.parts[0].read(), tenant), in_sample=True)
+        explored = _all_explored(parts.parts[0].read(), tenant)
+        return _in_memory(explored, policy, seed, in_sample=True)
     choice = first_choice(policy, tenant)._replace(in_sample=True)
     surveys = engine.map(partial(survey, choice), parts.parts)
     rows = sum(n for one in surveys if one is not None for n, _ in one.rows.values())
@@ -119,7 +131,7 @@ def _unseen_log(
         return None
     if len(parts.parts) == 1:
         mine = unseen(parts.parts[0].read(), policy, tenant)
-        return _in_memory(mine, in_sample=False) if len(mine.rounds) else None
+        return _in_memory(mine, policy, seed, in_sample=False) if len(mine.rounds) else None
     check_fit(policy, parts.feature_version, parts.arms)
     first = first_choice(policy, tenant)
     choice, rows, left_out = chosen(first, engine.map(partial(survey, first), parts.parts))
@@ -143,8 +155,16 @@ def _gathered(
     return JudgedLog(Unseen(found.rounds, found.trained, left_out), choice.in_sample, read)
 
 
-def _in_memory(mine: Unseen, *, in_sample: bool) -> JudgedLog:
-    return JudgedLog(mine, in_sample, lambda objectives: [None] * len(objectives))
+def _in_memory(mine: Unseen, policy: Policy, seed: int, *, in_sample: bool) -> JudgedLog:
+    if len(mine.rounds) <= SMALL:
+        return JudgedLog(mine, in_sample, lambda objectives: [None] * len(objectives))
+    check_fit(policy, mine.rounds.feature_version, mine.rounds.arms)
+    # They are chosen already.
+    everything = first_choice(policy, None)._replace(in_sample=True)
+    rows = len(mine.rounds)
+    found = _gathered(one_part(mine.rounds), policy, LocalEngine(), everything, rows, seed)
+    rounds = found.mine.rounds
+    return JudgedLog(Unseen(rounds, mine.trained, mine.left_out), in_sample, found.read)
 
 
 def _all_explored(rounds: LoggedRounds, tenant: str | None) -> Unseen:

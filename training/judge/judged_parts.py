@@ -128,8 +128,8 @@ def _joined(parts: Sequence[LoggedRounds]) -> LoggedRounds:
 
 
 class _Reading(NamedTuple):
-    """What the third pass needs. asked: the objectives; reporting: for each, and then for each
-    reported metric alone.
+    """What the third pass needs. asked: the objectives, and then each reported metric alone;
+    reporting: how rounds come to be reported, and which of these holds for each of them.
     """
 
     choice: Choice
@@ -139,6 +139,7 @@ class _Reading(NamedTuple):
     policy: Artifact
     asked: tuple[Objective, ...]
     reporting: tuple[Reporting, ...]
+    which: tuple[int, ...]
     observed: Bools
 
 
@@ -165,6 +166,7 @@ def read_values(
     metrics = [rounds.metrics[m] for m in np.flatnonzero(observed)]
     asked: tuple[Objective, ...] = (*objectives, *({metric: 1.0} for metric in metrics))
     scale = scale_of(found.everyone)
+    reporting_of, which = _reporting(found, asked, observed)
     reading = _Reading(
         choice,
         seed,
@@ -172,13 +174,13 @@ def read_values(
         fold_models({key: sums.scaled(scale) for key, sums in found.sums.items()}, rounds),
         policy.artifact(),
         asked,
-        tuple(_reporting(found, objective, observed) for objective in asked),
+        reporting_of,
+        which,
         observed,
     )
     reads = [one for one in engine.map(partial(_read, reading), parts.parts) if one is not None]
     reporting = [
-        np.concatenate([one.reporting[number] for one in reads])[found.order]
-        for number in range(len(asked))
+        np.concatenate([one.reporting[number] for one in reads])[found.order] for number in which
     ]
     means, variances = (
         None
@@ -196,13 +198,26 @@ def read_values(
     return [shared._replace(reporting=reporting[number]) for number in range(len(objectives))]
 
 
-def _reporting(found: Gathered, objective: Objective, observed: Bools) -> Reporting:
-    """How rounds come to be reported under an objective, fitted on the sample."""
-    rounds, sample = found.rounds, found.sample
-    known, _ = rewards_of(rounds, objective_weights(rounds, objective), observed)
-    some = sample.rounds.rows(sample.for_reporting)
-    told, reward = rewards_of(some, objective_weights(some, objective), observed)
-    return fit_reporting(some, told, reward, ReportingCounts.of(rounds, known))
+def _reporting(
+    found: Gathered, asked: Sequence[Objective], observed: Bools
+) -> tuple[tuple[Reporting, ...], tuple[int, ...]]:
+    """How rounds come to be reported, fitted on the sample, and which of these holds for each
+    objective: without audits, objectives that are known on the same rounds share one.
+    """
+    rounds, some = found.rounds, found.sample.rounds.rows(found.sample.for_reporting)
+    fitted: list[Reporting] = []
+    shared: dict[bytes, int] = {}
+    which = []
+    for objective in asked:
+        known, _ = rewards_of(rounds, objective_weights(rounds, objective), observed)
+        counts = ReportingCounts.of(rounds, known)
+        key = np.packbits(known).tobytes()
+        if counts.asked or key not in shared:
+            told, reward = rewards_of(some, objective_weights(some, objective), observed)
+            shared[key] = len(fitted)
+            fitted.append(fit_reporting(some, told, reward, counts))
+        which.append(shared[key])
+    return tuple(fitted), tuple(which)
 
 
 def _read(reading: _Reading, part: RoundsPart) -> _Read | None:
@@ -214,16 +229,18 @@ def _read(reading: _Reading, part: RoundsPart) -> _Read | None:
     policy = load_policy(reading.policy)
     tenants = rounds.tenants.tolist()
     beliefs = policy.beliefs(rounds.features, tenants)
-    reporting = []
-    for objective, how in zip(reading.asked, reading.reporting, strict=True):
-        weights = objective_weights(rounds, objective)
-        reporting.append(how.probabilities(rounds, *rewards_of(rounds, weights, reading.observed)))
+    reporting: dict[int, Floats] = {}
+    for objective, number in zip(reading.asked, reading.which, strict=True):
+        if number not in reporting:
+            weights = objective_weights(rounds, objective)
+            known, reward = rewards_of(rounds, weights, reading.observed)
+            reporting[number] = reading.reporting[number].probabilities(rounds, known, reward)
     return _Read(
         _predictions(reading, part, rounds),
         policy.expected(rounds.features, tenants),
         None if beliefs is None else beliefs.means,
         None if beliefs is None else beliefs.variances,
-        tuple(reporting),
+        tuple(reporting[number] for number in range(len(reading.reporting))),
     )
 
 

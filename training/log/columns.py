@@ -136,7 +136,7 @@ def _matrix(chunk: Any, size: int) -> NDArray[Any]:
     _, offsets, data = chunk.buffers()
     first = int(np.frombuffer(offsets, dtype=np.int32)[chunk.offset]) if len(chunk) else 0
     flat = np.frombuffer(data, dtype=LOGGED_DTYPE, count=len(chunk) * size // 2, offset=first)
-    return flat.reshape(len(chunk), -1)
+    return flat.reshape(len(chunk), size // LOGGED_DTYPE.itemsize)
 
 
 def one_array(column: Any) -> Any:

@@ -52,7 +52,7 @@ def join_rounds(
 
     Args:
         log: what `read_log` gave.
-        source: the log's directory, for messages.
+        source: the log's place, for messages.
         arms: put the arm axis into this order; arms of the log that it lacks follow.
         feature_version: keep rounds with these features; without it, the latest decision's.
         since: keep rounds made later than this.

@@ -1,20 +1,33 @@
 """A log in parts teaches what it teaches in one piece."""
 
 import dataclasses
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from policies.linear_policy import LinearPolicy
-from tests.training.worlds import features_of, rounds_of_tenants, success_rates
+from tests.training.test_cli import ran
+from tests.training.worlds import (
+    features_of,
+    outcome_rows,
+    rounds_of_tenants,
+    success_rates,
+    write_rows,
+)
+from training.engines import Engine
 from training.engines.local import LocalEngine
 from training.fit import row_sample
 from training.fit.folds import group_numbers, row_digests
 from training.fit.trained_policy import train_on_parts, training_steps
-from training.log.partitions import RoundsInMemory, RoundsParts, one_part
+from training.log.partitions import RoundsInMemory, RoundsParts, log_in_parts, one_part
 from training.log.rounds import LoggedRounds
-from training.tables.warm_start import WarmStart
+from training.tables.outcomes import read_outcomes
+from training.tables.query_features import query_features
+from training.tables.warm_start import WarmStart, warm_start_of
 
 APART = {"first": (0.3, 0.0, 0.0), "last": (-0.1, 0.0, 0.3), "alike": (0.0, 0.0, 0.0)}
 
@@ -79,10 +92,12 @@ def warm_rows(seed: int, n: int = 400) -> WarmStart:
     )
 
 
-def train(rounds: RoundsParts, warm: WarmStart | None = None) -> LinearPolicy:
+def train(
+    rounds: RoundsParts, warm: WarmStart | None = None, engine: Engine | None = None
+) -> LinearPolicy:
     return train_on_parts(
         rounds,
-        engine=LocalEngine(),
+        engine=engine or LocalEngine(),
         holdout=0.2,
         objective=None,
         seed=1,
@@ -102,7 +117,8 @@ def same(one: LinearPolicy, other: LinearPolicy) -> None:
             continue
         np.testing.assert_allclose(second.tensors[name], tensor, rtol=1e-5, atol=1e-6)
     tenants = sorted(APART)
-    features = features_of(len(tenants), np.random.default_rng(9))
+    rng = np.random.default_rng(9)
+    features = rng.normal(size=(3, first.tensors["coefficients"].shape[2])).astype(np.float32)
     np.testing.assert_allclose(
         one.expected(features, tenants), other.expected(features, tenants), atol=1e-6
     )
@@ -151,6 +167,36 @@ def test_a_log_larger_than_the_sample_teaches_nearly_the_same(
     apart = whole.expected(features) - some.expected(features)
     assert np.abs(apart).max() > 0.0
     assert np.sqrt((apart**2).mean()) < 0.02
+
+
+class PicklingEngine:
+    """Sends every step, part and result through pickle, and runs every step twice, as an engine of
+    several processes may.
+    """
+
+    def map(self, step: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
+        for part in parts:
+            sent = pickle.dumps((step, part))
+            for _ in range(2):
+                again, its = pickle.loads(sent)
+                result = pickle.dumps(again(its))
+            yield pickle.loads(result)
+
+
+@pytest.mark.parametrize("engine", [LocalEngine(), PicklingEngine()])
+def test_a_log_on_disk_teaches_in_parts_what_it_teaches_in_memory(
+    engine: Engine, tmp_path: Path
+) -> None:
+    table, logs = write_rows(tmp_path / "t.jsonl", outcome_rows(900, 0)), tmp_path / "logs"
+    ran("replay", "--outcomes", table, "--datasets-as-tenants", "--n", 2_500, "--to", logs)
+    rows = read_outcomes([table])
+    warm = warm_start_of(rows.rows(np.arange(100)), query_features(rows.queries[:100]))
+    with log_in_parts(logs, LocalEngine()) as rounds:
+        assert len(rounds.parts) == 1
+        whole = train(rounds, warm)
+    with log_in_parts(logs, engine, in_memory=100, part_rows=700) as rounds:
+        assert len(rounds.parts) > 2
+        same(whole, train(rounds, warm, engine))
 
 
 def test_every_part_and_pass_is_a_step() -> None:
