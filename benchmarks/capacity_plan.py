@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import msgspec
+from bench_report import Report, Row, write_report
 from capacity_figures import Figures, measure
 
 RATES = (100, 10_000, 1_000_000)
@@ -64,12 +64,11 @@ def main() -> None:
     arguments = _arguments()
     figures = measure(arguments.events)
     plans = [plan(figures, arguments, rate, number) for number, rate in enumerate(RATES)]
-    if arguments.json is not None:
-        told = {"figures": figures, "plans": [one._asdict() for one in plans]}
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
+    limits = _limits(figures, arguments)
     _print_figures(figures, arguments)
     _print_plans(plans)
-    _print_limits(figures, arguments)
+    _print_limits(limits)
+    write_report(arguments.json, Report("capacity_plan", list(_rows(figures, limits))))
 
 
 def plan(figures: Figures, given: argparse.Namespace, rate: int, number: int) -> Plan:
@@ -214,7 +213,18 @@ def _print_plans(plans: list[Plan]) -> None:
         print(f"| {name} | {' | '.join(value(one) for one in plans)} |")
 
 
-def _print_limits(figures: Figures, given: argparse.Namespace) -> None:
+def _rows(figures: Figures, limits: dict[str, float]) -> Iterator[Row]:
+    for name in ("decision", "answer", "feedback"):
+        yield Row(f"Redis memory, {name}", getattr(figures, name).memory, "B")
+    yield Row("index of a decision in Redis", figures.index_decision, "B")
+    yield Row("Parquet, decision", figures.parquet_decision, "B")
+    yield Row("Redis main thread, a call", figures.call_s * 1e6, "µs")
+    yield Row("Redis main thread, an event in it", figures.event_s * 1e6, "µs")
+    for name, rate in limits.items():
+        yield Row(f"full: {name}", rate, "queries/s")
+
+
+def _limits(figures: Figures, given: argparse.Namespace) -> dict[str, float]:
     """At which rate each part that there is one of is full, the first to break first."""
     batched = _weighted(given, lambda _: figures.event_s) + figures.call_s * (
         given.feedback + (1 + given.answers) / 10
@@ -236,8 +246,12 @@ def _print_limits(figures: Figures, given: argparse.Namespace) -> None:
         * given.use,
         "one router worker": given.decisions_per_core * given.use,
     }
+    return dict(sorted(limits.items(), key=lambda limit: limit[1]))
+
+
+def _print_limits(limits: dict[str, float]) -> None:
     print("\n| full first | queries a second |\n|---|---|")
-    for name, rate in sorted(limits.items(), key=lambda limit: limit[1]):
+    for name, rate in limits.items():
         print(f"| {name} | {rate:,.0f} |")
 
 
@@ -264,7 +278,7 @@ def _arguments() -> argparse.Namespace:
         "--trace-hours", **three, default=[168.0, 2.0, 1.0], help="as redis.trace_hours"
     )
     parser.add_argument("--events", type=int, default=30_000, help="decisions to measure with")
-    parser.add_argument("--json", type=Path, help="write figures and plans to this file too")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     return parser.parse_args()
 
 
