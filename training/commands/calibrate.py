@@ -10,6 +10,7 @@ from training.commands.options import (
     directory_option,
     files_option,
     json_option,
+    log_option,
     require_one,
     resolve_objective_option,
     seed_option,
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from policies.settings import PolicySettings
     from training.budgets.calibration import Calibration
     from training.budgets.recent_queries import Asked, RecentQueries
+    from training.log.log_folder import LogPlace
 
 
 @click.command()
 @directory_option("--policy", required=True, help="The policy's directory.")
-@directory_option("--logs", help="A log directory, as export and replay write it.")
+@log_option("--logs", help="A log, as export and replay write it: a directory or s3://.")
 @files_option("--outcomes", help="A .jsonl or .jsonl.gz table; may be repeated.")
 @click.option("--split", help="Only this split of the outcomes.")
 @click.option(
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     policy: Path,
-    logs: Path | None,
+    logs: "LogPlace | None",
     outcomes: tuple[Path, ...],
     split: str | None,
     budget: str,
@@ -200,7 +202,7 @@ def _of_log(
     metric: str,
     named: list[str],
     settings: "PolicySettings",
-    logs: Path,
+    logs: "LogPlace",
     recent: int,
     tenant: str | None,
     exploration: "Exploration",

@@ -10,6 +10,7 @@ from training.commands.options import (
     directory_option,
     files_option,
     json_option,
+    log_option,
     require_metrics,
     require_one,
     resolve_objective_option,
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from policies.settings import PolicySettings
     from training.judge.log_report import LogReport
     from training.judge.outcome_report import OutcomeReport
+    from training.log.log_folder import LogPlace
 
 
 @click.command()
 @directory_option("--policy", required=True, help="The policy's directory.")
-@directory_option("--logs", help="A log directory, as export and replay write it.")
+@log_option("--logs", help="A log, as export and replay write it: a directory or s3://.")
 @files_option("--outcomes", help="A .jsonl or .jsonl.gz table; may be repeated.")
 @click.option("--split", help="Only this split of the outcomes.")
 @click.option(
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     policy: Path,
-    logs: Path | None,
+    logs: "LogPlace | None",
     outcomes: tuple[Path, ...],
     split: str | None,
     objectives: tuple[str, ...],
@@ -130,7 +132,7 @@ def _on_outcomes(
 
 def _on_logs(
     policy: "Policy",
-    logs: Path,
+    logs: "LogPlace",
     weights: list[dict[str, float]],
     settings: "PolicySettings",
     greedy: bool,

@@ -1,14 +1,14 @@
 """`rag-policy export`: the service's log as Parquet."""
 
-from pathlib import Path
-
 import click
 import msgspec
 
 from policies.store_keys import DEFAULT_PREFIX
-from training.commands.options import json_option
+from training.commands.options import json_option, log_option
 from training.commands.store_options import secret_options
 from training.log.export import ExportReport, LogExport
+from training.log.log_folder import LogPlace
+from training.log.parts import TENANT_FOLDERS
 from training.log.store import DEFAULT_LOCATION, LOCATION_HELP, Secrets, connect, store_errors
 from training.progress import progress
 
@@ -23,13 +23,12 @@ from training.progress import progress
     help=LOCATION_HELP,
 )
 @secret_options
-@click.option(
+@log_option(
     "--to",
-    "directory",
+    "destination",
     default="logs",
     show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The log's directory.",
+    help="Where the log is written: a directory, or s3://BUCKET/PREFIX on object storage.",
 )
 @click.option("--prefix", default=DEFAULT_PREFIX, show_default=True, help="As in redis.prefix.")
 @click.option(
@@ -37,35 +36,52 @@ from training.progress import progress
     is_flag=True,
     help="Remove from the store what is safely written. /v1/decisions/{id} of those is gone then.",
 )
+@click.option(
+    "--tenant-folders",
+    default=TENANT_FOLDERS,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many tenants get folders of their own at once, the largest; the others share one.",
+)
 @json_option
 def command(
-    location: str, directory: Path, prefix: str, trim: bool, as_json: bool, secrets: Secrets
+    location: str,
+    destination: LogPlace,
+    prefix: str,
+    trim: bool,
+    tenant_folders: int,
+    as_json: bool,
+    secrets: Secrets,
 ) -> None:
-    """Write decisions, answers and feedback to Parquet, one directory a day.
+    """Write decisions, answers and feedback to Parquet, by day and tenant.
 
     Run it as often as you like: each run adds what is new, and each event is written exactly once,
-    even if a run is killed.
+    even if a run is killed. Credentials of object storage come from the environment
+    (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), its address too (AWS_ENDPOINT_URL, AWS_REGION)
+    unless the location names it.
 
     \b
     Examples:
       rag-policy export --to logs/
       rag-policy export --from redis://store:6379/0 --to logs/ --trim
       rag-policy export --from redis+cluster://a:6379,b:6379 --password-env STORE_PASSWORD
+      rag-policy export --to s3://logs/router --trim
+      rag-policy export --to "s3://logs/router?endpoint_override=minio:9000&scheme=http"
     """
     with (
         store_errors(location),
         connect(location, secrets) as client,
-        LogExport(client, directory, prefix=prefix) as export,
+        LogExport(client, destination, prefix=prefix, tenant_folders=tenant_folders) as export,
         progress("exporting", total=export.pending()) as advance,
     ):
         report = export.run(trim=trim, advance=advance)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
-        click.echo(_summary(report, directory))
+        click.echo(_summary(report, destination))
 
 
-def _summary(report: ExportReport, directory: Path) -> str:
+def _summary(report: ExportReport, destination: LogPlace) -> str:
     parts = [f"{report.trimmed:,} entries trimmed from the store"] if report.trimmed else []
     if report.unknown:
         parts.append(
@@ -76,7 +92,7 @@ def _summary(report: ExportReport, directory: Path) -> str:
         parts.append(f"{report.damaged:,} damaged entries left out")
     if report.files:
         rows = f"{report.decisions:,} decisions, {report.answers:,} answers"
-        parts.insert(0, f"{rows} and {report.feedback:,} feedback written to {directory}")
+        parts.insert(0, f"{rows} and {report.feedback:,} feedback written to {destination}")
     else:
-        parts.insert(0, f"nothing new for {directory}")
+        parts.insert(0, f"nothing new for {destination}")
     return "; ".join(parts)

@@ -32,6 +32,29 @@ def directory_option(*names: str, **settings: Any) -> Callable[[Command], Comman
     return click.option(*names, type=click.Path(file_okay=False, path_type=Path), **settings)
 
 
+class LogLocation(click.Path):
+    """A log's location: a directory's path, or a LogFolder where it is a URI."""
+
+    name = "location"
+
+    def __init__(self) -> None:
+        """Refuse files."""
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises InputError for a URI of another kind."""
+        if not isinstance(value, str) or "://" not in value:
+            return super().convert(value, param, ctx)
+        from training.log.log_folder import log_folder
+
+        return log_folder(value)
+
+
+def log_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """An option that names a log: a directory, or s3://BUCKET/PREFIX."""
+    return click.option(*names, type=LogLocation(), metavar="DIR|URI", **settings)
+
+
 def files_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     """An option that names a file, and may be repeated."""
     kind = click.Path(dir_okay=False, path_type=Path)

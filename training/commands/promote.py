@@ -24,6 +24,7 @@ from training.commands.options import (
     config_option,
     directory_option,
     json_option,
+    log_option,
     resolve_objective_option,
 )
 from training.commands.rollout_options import (
@@ -40,6 +41,7 @@ from training.rollout import ReplicaSwap, require_fit, wait_for_replicas
 
 if TYPE_CHECKING:  # it takes scikit-learn, which only judging needs
     from training.judge.gate import Verdict
+    from training.log.log_folder import LogPlace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -116,7 +118,7 @@ wait_option = click.option(
 
 @click.command()
 @directory_option("--policy", "directory", required=True, help="The policy to promote.")
-@directory_option("--logs", help="The exported log to judge it by; needed unless overridden.")
+@log_option("--logs", help="The exported log to judge it by; needed unless overridden.")
 @click.option("--objective", help="A name, or weights as JSON.  [default: as each decision had it]")
 @config_option
 @store_options
@@ -127,7 +129,7 @@ wait_option = click.option(
 @json_option
 def promote(
     directory: Path,
-    logs: Path | None,
+    logs: "LogPlace | None",
     objective: str | None,
     config: Path | None,
     location: str,
@@ -276,7 +278,7 @@ def list_policies(location: str, prefix: str, as_json: bool, secrets: Secrets) -
 
 def _judge(
     policy: Policy,
-    logs: Path,
+    logs: "LogPlace",
     objective: str | None,
     config: Path | None,
     registry: PolicyRegistry,

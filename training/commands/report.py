@@ -9,6 +9,7 @@ from training.commands.options import (
     config_option,
     directory_option,
     json_option,
+    log_option,
     resolve_objective_option,
     seed_option,
 )
@@ -16,11 +17,14 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
+    from training.log.log_folder import LogPlace
     from training.report.owner_report import OwnerReport
 
 
 @click.command()
-@directory_option("--logs", required=True, help="A log directory, as export and replay write it.")
+@log_option(
+    "--logs", required=True, help="A log, as export and replay write it: a directory or s3://."
+)
 @directory_option("--policy", help="A candidate's directory, to be judged as promote would.")
 @click.option(
     "--objective", help="A name, or weights as JSON.  [default: each request's own objective]"
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def command(
-    logs: Path,
+    logs: "LogPlace",
     policy: Path | None,
     objective: str | None,
     false_alarms: float,
@@ -90,7 +94,7 @@ def command(
 
 
 def _report(
-    logs: Path,
+    logs: "LogPlace",
     candidate: "Policy | None",
     settings: "PolicySettings",
     weights: dict[str, float] | None,

@@ -11,6 +11,7 @@ from training.commands.options import (
     directory_option,
     files_option,
     json_option,
+    log_option,
     resolve_objective_option,
     seed_option,
 )
@@ -18,12 +19,13 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
+    from training.log.log_folder import LogPlace
     from training.tables.outcomes import OutcomeTable
     from training.tables.warm_start import WarmStart
 
 
 @click.command()
-@directory_option("--logs", help="A log directory, as export and replay write it.")
+@log_option("--logs", help="A log, as export and replay write it: a directory or s3://.")
 @files_option("--outcomes", help="A .jsonl or .jsonl.gz table; may be repeated.")
 @click.option("--split", help="Only this split of the outcomes.")
 @directory_option("--to", required=True, help="The policy's directory; one there is replaced.")
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def command(
-    logs: Path | None,
+    logs: "LogPlace | None",
     outcomes: tuple[Path, ...],
     split: str | None,
     to: Path,
@@ -144,7 +146,7 @@ def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "
 
 
 def _from_logs(
-    logs: Path,
+    logs: "LogPlace",
     outcomes: "WarmStart | None",
     holdout: float | None,
     weights: dict[str, float] | None,
@@ -161,14 +163,18 @@ def _from_logs(
     from training.remarks import remarks
     from training.tables.warm_start import read_warm_start
 
-    imported = read_warm_start(logs) if logs.is_dir() else None
+    imported = read_warm_start(logs)
     if outcomes is not None and imported is not None:
         raise InputError(
             f"has imported outcomes already: leave --outcomes out, or delete {logs / 'outcomes'}",
             path=logs,
         )
     warm = outcomes or imported
-    source = {"source": "logs", "logs": str(logs.resolve()), **source}
+    source = {
+        "source": "logs",
+        "logs": str(logs.resolve() if isinstance(logs, Path) else logs),
+        **source,
+    }
     if warm is not None and not has_decisions(logs):
         return _from_outcomes(warm, seed, source)
     with progress("reading the log"):

@@ -1,12 +1,15 @@
 """Events as Arrow tables: one row per event, flat explicit columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
 
-from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
+from policies.events import AnswerFinished, DecisionMade, FeedbackGiven, encode_event
+from training.log.encoded_events import EventColumns
 
 Kind = Literal["decisions", "answers", "feedback"]
 KINDS: tuple[Kind, ...] = ("decisions", "answers", "feedback")
@@ -93,30 +96,38 @@ SCHEMAS: dict[Kind, pa.Schema] = {
 }
 
 
+_COLUMNS: dict[Kind, EventColumns] = {
+    "decisions": EventColumns(DecisionMade, DECISIONS),
+    "answers": EventColumns(AnswerFinished, ANSWERS),
+    "feedback": EventColumns(FeedbackGiven, FEEDBACK),
+}
+_KIND_OF: dict[type, Kind] = {columns.shell: kind for kind, columns in _COLUMNS.items()}
+_decoder: Any = msgspec.msgpack.Decoder(reduce(or_, _KIND_OF))
+
+
 def decisions_table(events: Sequence[DecisionMade]) -> pa.Table:
     """The events as rows of DECISIONS."""
-    return _table(events, DECISIONS)
+    return encoded_tables([encode_event(event) for event in events])["decisions"]
 
 
 def answers_table(events: Sequence[AnswerFinished]) -> pa.Table:
     """The events as rows of ANSWERS."""
-    return _table(events, ANSWERS)
+    return encoded_tables([encode_event(event) for event in events])["answers"]
 
 
 def feedback_table(events: Sequence[FeedbackGiven]) -> pa.Table:
     """The events as rows of FEEDBACK."""
-    return _table(events, FEEDBACK)
+    return encoded_tables([encode_event(event) for event in events])["feedback"]
 
 
-def _table(events: Sequence[msgspec.Struct], schema: pa.Schema) -> pa.Table:
-    columns = {}
-    for field in schema:
-        values: list[Any] = [getattr(event, field.name) for event in events]
-        if pa.types.is_map(field.type):
-            values = [list(value.items()) for value in values]
-        elif field.name in ("evidence", "retrieval"):
-            values = [msgspec.to_builtins(value) for value in values]
-        elif field.name == "attributes":
-            values = [msgspec.json.encode(value).decode() if value else None for value in values]
-        columns[field.name] = pa.array(values, type=field.type)
-    return pa.table(columns, schema=schema)
+def encoded_tables(events: Iterable[bytes]) -> dict[Kind, pa.Table]:
+    """Events as `encode_event` encodes them, as rows of SCHEMAS by kind, in order.
+
+    Raises:
+        msgspec.DecodeError: one of them is no event that this release knows, or damaged.
+    """
+    shells: dict[Kind, list[Any]] = {kind: [] for kind in KINDS}
+    for encoded in events:
+        shell = _decoder.decode(encoded)
+        shells[_KIND_OF[type(shell)]].append(shell)
+    return {kind: _COLUMNS[kind].table(shells[kind]) for kind in KINDS}

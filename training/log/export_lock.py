@@ -22,21 +22,32 @@ from training.log.log_folder import LocalFolder, LogFolder, make_directories
 LOCK_FILE = "export.lock"
 LEASE_S = 30.0
 
-# KEYS: lease, last run. ARGV: the holder, the least number. 0 where the lease is another's.
+# KEYS of the scripts: the lease, and the number of the last run, which has no end.
+# ARGV: the holder, the lease in ms. Another holder, or the last run's number.
+_ACQUIRE = """
+local holder = redis.call('GET', KEYS[1])
+if holder then return {holder, ''} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {'', redis.call('GET', KEYS[2]) or '0'}
+"""
+# ARGV: the holder, the lease in ms, the last run when it was acquired, a number to be greater than.
+# 0 where another holds it, or has run since; a lease that has only expired is taken again.
 _NEXT_RUN = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-local run = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(ARGV[2])) + 1
+local holder = redis.call('GET', KEYS[1])
+local last = redis.call('GET', KEYS[2]) or '0'
+if (holder and holder ~= ARGV[1]) or last ~= ARGV[3] then return 0 end
+local run = math.max(tonumber(last), tonumber(ARGV[4])) + 1
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], run)
 return run
 """
-# KEYS as above. ARGV: the holder, its run, the lease in ms. As long as no later run has begun, a
-# lease that has expired is taken again.
+# ARGV: the holder, the lease in ms, its run. 0 where another run has begun since.
 _CONFIRM = """
-if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
-# KEYS: lease. ARGV: the holder.
+# ARGV: the holder.
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
@@ -133,31 +144,32 @@ class StoreLease:
         self._run = 0
 
     def acquire(self) -> None:
-        held: bytes | None = self._client.set(
-            self._lease, self._holder, nx=True, get=True, px=self._lease_ms
-        )
-        if held is not None:
+        holder, last = self._eval(_ACQUIRE, self._lease_ms)
+        if holder:
             raise ExportBusyError(
-                f"another export ({held.decode().rpartition('/')[0]}) is writing to "
+                f"another export ({holder.decode().rpartition('/')[0]}) is writing to "
                 f"{self._folder}, or was killed less than {self._lease_s:g} s ago: wait for it, or "
                 "name another directory"
             )
+        self._run = int(last)
 
     def next_run(self, after: int) -> int:
-        self._run = int(
-            self._client.eval(_NEXT_RUN, 2, self._lease, self._runs, self._holder, after)
-        )
-        if not self._run:
+        """Raises ExportBusyError where another run has begun since `acquire`."""
+        run = int(self._eval(_NEXT_RUN, self._lease_ms, self._run, after))
+        if not run:
             raise self._lost()
-        return self._run
+        self._run = run
+        return run
 
     def confirm(self) -> None:
-        arguments = (self._holder, self._run, self._lease_ms)
-        if not self._client.eval(_CONFIRM, 2, self._lease, self._runs, *arguments):
+        if not self._eval(_CONFIRM, self._lease_ms, self._run):
             raise self._lost()
 
     def release(self) -> None:
-        self._client.eval(_RELEASE, 1, self._lease, self._holder)
+        self._eval(_RELEASE)
+
+    def _eval(self, script: str, *arguments: int) -> Any:
+        return self._client.eval(script, 2, self._lease, self._runs, self._holder, *arguments)
 
     @property
     def _lease_ms(self) -> int:

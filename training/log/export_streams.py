@@ -11,7 +11,7 @@ START = "0-0"
 _FIELD = EVENT_FIELD.encode()
 
 # A reply is held in memory as a whole: entries are fetched by so many, fewer where they are large.
-_FETCHED, _FETCHED_BYTES = 256, 4 * 2**20
+_FETCHED, _FETCHED_BYTES = 512, 4 * 2**20
 
 # An entry's id, and the event as the service encoded it: empty where there is none.
 Entry = tuple[bytes, bytes]

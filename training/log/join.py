@@ -7,7 +7,6 @@ the router's own measurement of the same metric.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from training.errors import EmptyLogError, InputError
 from training.fit.folds import Ints, group_numbers
 from training.log.delay import pending
 from training.log.log_files import Log
+from training.log.log_folder import LogPlace
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
 
 # How far a logged propensity may lie from the logged probability of the drawn arm.
@@ -39,7 +39,7 @@ MAX_VALUE = 1e9
 def join_rounds(
     log: Log,
     *,
-    source: Path,
+    source: LogPlace,
     arms: Sequence[str] | None = None,
     feature_version: str | None = None,
 ) -> LoggedRounds:
@@ -47,7 +47,7 @@ def join_rounds(
 
     Args:
         log: what `read_log` gave.
-        source: the log's directory, for messages.
+        source: the log's place, for messages.
         arms: put the arm axis into this order; arms of the log that it lacks follow.
         feature_version: keep rounds with these features; without it, the latest decision's.
 
@@ -186,7 +186,7 @@ def _flags(column: Any) -> Bools:
     return np.array([bool(value) for value in column.to_pylist()], dtype=np.bool_)
 
 
-def _times(decisions: Any, source: Path) -> Floats:
+def _times(decisions: Any, source: LogPlace) -> Floats:
     """(n,) when each was made.
 
     Raises:
@@ -205,7 +205,7 @@ def _times(decisions: Any, source: Path) -> Floats:
     return at
 
 
-def _attributes(column: Any, source: Path) -> NDArray[np.object_]:
+def _attributes(column: Any, source: LogPlace) -> NDArray[np.object_]:
     """(n,) a dict each; equal ones are decoded once.
 
     Raises:
@@ -310,7 +310,7 @@ def _check_propensities(
     pscore: Floats,
     probabilities: Floats,
     eligible: Bools,
-    source: Path,
+    source: LogPlace,
 ) -> None:
     def refuse(wrong: Bools, field: str, what: str) -> None:
         if wrong.any():
@@ -333,7 +333,7 @@ def _check_propensities(
     refuse(~eligible[np.arange(len(drawn)), drawn], "eligible", "lacks the drawn arm")
 
 
-def _features(decisions: Any, source: Path) -> NDArray[np.float32]:
+def _features(decisions: Any, source: LogPlace) -> NDArray[np.float32]:
     rows = [value or b"" for value in decisions["features"].to_pylist()]
     lengths = {len(row) for row in rows}
     if len(lengths) != 1 or lengths == {0}:

@@ -1,11 +1,8 @@
-"""Export: every event in the Parquet log exactly once, whatever is killed in between."""
+"""Export: every event in the Parquet log exactly once."""
 
 import asyncio
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from policies.events import Event
+from policies.events import Event, encode_event
 from router.log.redis_store import RedisEventStore
 from tests.event_factory import NOON, answer, decision, feedback
 from tests.stores import StoreServer
@@ -115,6 +112,38 @@ def test_events_of_a_later_release_are_counted_and_never_trimmed(
     assert export(client, tmp_path, trim=True) == ExportReport()
 
 
+def test_an_event_whose_nested_fields_are_damaged_is_left_out_alone(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    """Those around it are written."""
+    fields = msgspec.msgpack.decode(encode_event(decision(2)))
+    append(client, [decision(1)])
+    client.xadd("{rag}:decisions", {"e": msgspec.msgpack.encode({**fields, "weights": [1]})})
+    client.xadd("{rag}:decisions", {"other": b"1"})
+    append(client, [decision(3)])
+    report = export(client, tmp_path)
+    assert (report.decisions, report.unknown, report.damaged) == (2, 0, 2)
+    assert rows(tmp_path, "decisions") == ["decision-000001", "decision-000003"]
+
+
+def test_a_backlog_is_committed_in_batches_of_bounded_size(
+    client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large its events are: so many bytes at once, and one reply of the store more."""
+    monkeypatch.setattr("training.log.export._BATCH_BYTES", 100_000)
+    monkeypatch.setattr("training.log.export_streams._FETCHED_BYTES", 20_000)
+    large = [msgspec.structs.replace(decision(number), query="q" * 8_000) for number in range(600)]
+    append(client, large)
+    report = export(client, tmp_path)
+    assert report.decisions == 600
+    sizes = [
+        pq.ParquetFile(file).metadata.num_rows
+        for file in sorted((tmp_path / "decisions").glob("**/*.parquet"))
+    ]
+    assert max(sizes[1:]) <= 14  # after the first reply, whose size nobody could know
+    assert rows(tmp_path, "decisions") == [event.decision_id for event in large]
+
+
 def test_trimming_removes_what_is_written_and_nothing_else(
     client: redis.Redis, tmp_path: Path
 ) -> None:
@@ -186,69 +215,6 @@ def test_other_parts_of_the_log_are_left_alone(client: redis.Redis, tmp_path: Pa
     export(client, tmp_path)
     export(client, tmp_path)
     assert other.exists()
-
-
-# Ends itself with SIGKILL at the n-th step that matters to a crash: a sync or a rename.
-_KILLED = """
-import itertools, os, signal, sys
-from pathlib import Path
-import redis
-from training.log.export import LogExport
-url, directory, fatal, trim = sys.argv[1:]
-steps = itertools.count(1)
-def dying(real):
-    def call(*arguments, **options):
-        if next(steps) == int(fatal):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **options)
-    return call
-client = redis.Redis.from_url(url)
-with LogExport(client, Path(directory), batch_entries=20) as run:
-    os.fsync, Path.replace = dying(os.fsync), dying(Path.replace)
-    client.xtrim = dying(client.xtrim)
-    run.run(trim=trim == "trim")
-"""
-
-
-@pytest.mark.parametrize("trim", [False, True])
-def test_an_export_killed_again_and_again_ends_with_each_event_once(
-    valkey_url: str, tmp_path: Path, trim: bool
-) -> None:
-    """SIGKILL at another step each time, new events in between; every row is there once."""
-    made = killed = 0
-    with redis.Redis.from_url(valkey_url) as client:
-        for fatal in (1, 2, 3, 5, 8, 12, 17, 23, 30, 38):
-            append(
-                client,
-                [
-                    event
-                    for number in range(made, made + 15)
-                    for event in (decision(number, at=NOON + number % 2 * DAY), answer(number))
-                ]
-                + [feedback(number) for number in range(made, made + 15)],
-            )
-            made += 15
-            process = subprocess.run(
-                [
-                    sys.executable,
-                    "-c",
-                    _KILLED,
-                    valkey_url,
-                    str(tmp_path),
-                    str(fatal),
-                    "trim" if trim else "keep",
-                ],
-                check=False,
-            )
-            assert process.returncode in (0, -signal.SIGKILL)
-            killed += process.returncode != 0
-        export(client, tmp_path, trim=trim)
-        assert client.xlen("{rag}:decisions") == (0 if trim else 2 * made)
-    assert killed > 7
-    expected = [f"decision-{number:06d}" for number in range(made)]
-    for kind in ("decisions", "answers", "feedback"):
-        assert sorted(rows(tmp_path, kind)) == expected
-    assert not list(tmp_path.glob("*/day=*/**/.*"))
 
 
 def test_a_store_killed_during_an_export_is_picked_up_again(
