@@ -75,7 +75,8 @@ class Report(msgspec.Struct, frozen=True):
 def write_report(file: Path | None, report: Report) -> None:
     """Write the report as JSON; nothing where no file was asked for."""
     if file is not None:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        written = msgspec.json.encode(report, enc_hook=float)  # numpy's numbers are numbers, too
+        file.write_bytes(msgspec.json.format(written) + b"\n")
 
 
 def read_report(file: Path) -> Report:

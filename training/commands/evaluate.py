@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @directory_option("--policy", required=True, help="The policy's directory.")
-@log_option("--logs", help="A log, as export and replay write it: a directory or s3://.")
+@log_option("--logs", help="A log directory, as export and replay write it.")
 @files_option("--outcomes", help="A .jsonl or .jsonl.gz table; may be repeated.")
 @click.option("--split", help="Only this split of the outcomes.")
 @click.option(

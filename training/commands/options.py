@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 import msgspec
@@ -11,6 +11,9 @@ from policies.errors import ObjectiveError
 from policies.objective import STANDARD_METRICS, Objective, check_weights, resolve_objective
 from policies.settings import PolicySettings
 from training.progress import note
+
+if TYPE_CHECKING:
+    from training.log.log_folder import LogPlace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,27 +35,25 @@ def directory_option(*names: str, **settings: Any) -> Callable[[Command], Comman
     return click.option(*names, type=click.Path(file_okay=False, path_type=Path), **settings)
 
 
-class LogLocation(click.Path):
-    """A log's location: a directory's path, or a LogFolder where it is a URI."""
+class _LogLocation(click.ParamType):  # type: ignore[type-arg]
+    """A directory, or an s3:// URI of object storage."""
 
-    name = "location"
+    name = "DIR|URI"
 
-    def __init__(self) -> None:
-        """Refuse files."""
-        super().__init__(file_okay=False, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Raises InputError for a URI of another kind."""
-        if not isinstance(value, str) or "://" not in value:
-            return super().convert(value, param, ctx)
+    def convert(self, value: Any, param: Any, ctx: Any) -> "LogPlace":
+        if not isinstance(value, str):
+            return cast("LogPlace", value)
+        if "://" not in value:
+            place = click.Path(file_okay=False, path_type=Path)
+            return place.convert(value, param, ctx)
         from training.log.log_folder import log_folder
 
         return log_folder(value)
 
 
 def log_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """An option that names a log: a directory, or s3://BUCKET/PREFIX."""
-    return click.option(*names, type=LogLocation(), metavar="DIR|URI", **settings)
+    """An option that names a place for logs."""
+    return click.option(*names, type=_LogLocation(), **settings)
 
 
 def files_option(*names: str, **settings: Any) -> Callable[[Command], Command]:

@@ -112,25 +112,24 @@ def test_killed_at_any_step_an_export_is_completed_by_the_next(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trim", [False, True])
 def test_killed_at_random_moments_again_and_again(
-    valkey_url: str, new_place: Callable[[], str], trim: bool
+    valkey_url: str, new_place: Callable[[], str]
 ) -> None:
-    """One log, forty kills, new events in between; seeded, over the length of a whole run."""
+    """One log, thirty kills, new events in between; seeded, over the length of a whole run."""
     rng = np.random.default_rng(20261122)
     destination = new_place()
-    job = Job(valkey_url, destination, trim=trim, environ=credentials())
+    job = Job(valkey_url, destination, trim=True, environ=credentials())
     with redis.Redis.from_url(valkey_url) as client:
-        add(client, 0, 60)
+        add(client, 0, 30)
     began = time.monotonic()
     assert export_in_a_process(job) == 0
     whole = time.monotonic() - began
-    made, killed = 60, 0
-    for _ in range(40):
+    made, killed = 30, 0
+    for _ in range(30):
         with redis.Redis.from_url(valkey_url) as client:
-            add(client, made, 60)
-        made += 60
+            add(client, made, 30)
+        made += 30
         killed += export_killed_after(job, float(rng.uniform(0.0, whole))) == KILLED
-    finish(valkey_url, destination, trim=trim)
+    finish(valkey_url, destination, trim=True)
     check_exactly_once(destination, made)
-    assert killed >= 10
+    assert killed >= 8
