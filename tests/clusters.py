@@ -4,6 +4,7 @@ A pytest plugin beside `tests.stores`. Every server listens on free ports of the
 with its data in a temporary directory, and is ended by its own process id.
 """
 
+import random
 import shutil
 import socket
 import subprocess
@@ -35,10 +36,17 @@ _SERVER = {
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port of the loopback interface that nobody has at the moment.
+
+    Below those that connections are given, so that none takes it before the server starts.
+    """
+    while True:
+        port = random.randint(15_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 

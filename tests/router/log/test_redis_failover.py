@@ -172,7 +172,7 @@ async def test_a_connection_closed_under_a_call_is_an_error_of_ours() -> None:
     """As redis-py's cluster client does, seen when a primary died: the stream is None then."""
 
     class Closed:
-        async def execute_command(self, *command: object) -> None:
+        async def execute_command(self, *_: object) -> None:
             raise AttributeError("'NoneType' object has no attribute 'writelines'")
 
         async def aclose(self) -> None:
