@@ -14,7 +14,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import msgspec
+from bench_report import Report, Row, write_report
 from capacity_figures import Figures, measure
 
 RATES = (100, 10_000, 1_000_000)
@@ -34,21 +34,25 @@ _MAX_CLIENTS = 10_000  # Redis's own default
 
 
 class Plan(NamedTuple):
-    """What one rate takes; memory and storage in GB, the store's without its replicas."""
+    """What one rate takes, all cells together; memory and storage in GB, without replicas.
+
+    A cell is a store with its own prefix, log and exporter, which the callers of one tenant or
+    region share. `sending` and `watched` are shares of one core, `spool` is a worker's.
+    """
 
     rate: int
-    buffered_min: float
-    trace_hours: float
+    cells: int
     workers: int
     router_memory: float
     primaries: int
     why: str
     events_per_call: float
     sending: float
+    buffered_min: float
     stream_memory: float
+    trace_hours: float
     index_memory: float
-    network: float
-    append_only: float
+    written: float
     exporters: int
     parquet_day: float
     spool: float
@@ -60,49 +64,53 @@ def main() -> None:
     arguments = _arguments()
     figures = measure(arguments.events)
     plans = [plan(figures, arguments, rate, number) for number, rate in enumerate(RATES)]
-    if arguments.json is not None:
-        told = {"figures": figures, "plans": [one._asdict() for one in plans]}
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
+    limits = _limits(figures, arguments)
     _print_figures(figures, arguments)
     _print_plans(plans)
-    _print_limits(figures, arguments)
+    _print_limits(limits)
+    write_report(arguments.json, Report("capacity_plan", list(_rows(figures, limits))))
 
 
 def plan(figures: Figures, given: argparse.Namespace, rate: int, number: int) -> Plan:
     """Size every part for a rate of queries a second, the plan of that number."""
     trace_hours, buffered = given.trace_hours[number], given.buffered_min[number]
-    workers = max(2, math.ceil(rate / (given.decisions_per_core * given.use)))
-    streams = rate * _stream_bytes(figures, given) * 60 * buffered
-    index = rate * _index_bytes(figures, given) * 3600 * trace_hours
+    cells = math.ceil(rate / given.cell)
+    each = rate / cells
+    workers = max(2, math.ceil(each / (given.decisions_per_core * given.use)))
+    streams = each * _stream_bytes(figures, given) * 60 * buffered
+    index = each * _index_bytes(figures, given) * 3600 * trace_hours
     for_memory = math.ceil((streams + index) / (given.primary_gb * _GB))
-    for_calls, per_call = _for_calls(figures, given, rate, workers)
-    events = rate * _events(given)
-    encoded = rate * _weighted(given, lambda name: getattr(figures, name).encoded)
-    written = rate * _weighted(given, lambda name: getattr(figures, name).aof)
-    parquet = figures.parquet_decision * encoded / (rate * figures.decision.encoded)
+    primaries, per_call = _for_calls(figures, given, each, workers, for_memory)
+    encoded = _weighted(given, lambda name: getattr(figures, name).encoded)
+    written = _weighted(given, lambda name: getattr(figures, name).aof)
     return Plan(
         rate=rate,
-        buffered_min=buffered,
-        trace_hours=trace_hours,
-        workers=workers,
-        router_memory=workers * given.worker_mb * _MB / _GB,
-        primaries=max(for_memory, for_calls),
-        why="memory" if for_memory > for_calls else "processor",
+        cells=cells,
+        workers=cells * workers,
+        router_memory=cells * workers * given.worker_mb * _MB / _GB,
+        primaries=cells * primaries,
+        why="" if primaries == 1 else ", for memory" if primaries == for_memory else ", for calls",
         events_per_call=per_call,
-        sending=_calls_per_worker(given, rate, workers, per_call) * figures.sent_call_s,
-        stream_memory=streams / _GB,
-        index_memory=index / _GB,
-        network=written / _MB,
-        append_only=written / _MB,
-        exporters=math.ceil(events / (given.export_per_core or figures.export_events_per_s) / 0.8),
-        parquet_day=rate * parquet * _DAY_S / _GB,
-        spool=encoded * 3600 / workers / _GB,
-        watched=rate * (1 + given.answers) / figures.watch_events_per_s,
+        sending=_calls(given, each / workers, per_call) * figures.sent_call_s,
+        buffered_min=buffered,
+        stream_memory=cells * streams / _GB,
+        trace_hours=trace_hours,
+        index_memory=cells * index / _GB,
+        written=rate * written / _MB,
+        exporters=cells * math.ceil(each / _export_limit(figures, given)),
+        parquet_day=rate
+        * figures.parquet_decision
+        * encoded
+        / figures.decision.encoded
+        * _DAY_S
+        / _GB,
+        spool=each / workers * encoded * 3600 / _GB,
+        watched=each * (1 + given.answers) / figures.watch_events_per_s,
     )
 
 
 def _for_calls(
-    figures: Figures, given: argparse.Namespace, rate: int, workers: int
+    figures: Figures, given: argparse.Namespace, rate: float, workers: int, at_least: int
 ) -> tuple[int, float]:
     """Primaries that the calls keep busy to the share in use, and a decision batch's events a call.
 
@@ -110,19 +118,23 @@ def _for_calls(
     primary; feedback comes in calls of its own, since it is waited for.
     """
     batch = max(1.0, rate * (1 + given.answers) / workers * given.batch_ms / 1000)
-    for primaries in range(1, 100_000):
-        calls = primaries * (1 - (1 - 1 / primaries) ** batch)
-        per_call = batch / calls
-        seconds = rate * (1 + given.answers) * (figures.call_s / per_call + figures.event_s)
-        seconds += rate * given.feedback * (figures.call_s + figures.event_s)
+    primaries = at_least
+    while True:
+        per_call = batch / (primaries * (1 - (1 - 1 / primaries) ** batch))
+        seconds = _calls(given, rate, per_call) * figures.call_s
+        seconds += rate * _events(given) * figures.event_s
         if seconds / primaries <= given.use:
             return primaries, per_call
-    raise SystemExit("no number of primaries will do")
+        primaries += 1
 
 
-def _calls_per_worker(given: argparse.Namespace, rate: int, workers: int, per_call: float) -> float:
-    each = rate / workers
-    return float(each * (1 + given.answers) / per_call + each * given.feedback)
+def _calls(given: argparse.Namespace, rate: float, per_call: float) -> float:
+    return float(rate * ((1 + given.answers) / per_call + given.feedback))
+
+
+def _export_limit(figures: Figures, given: argparse.Namespace) -> float:
+    """Queries a second that one exporter keeps up with, with a fifth of its time to spare."""
+    return float((given.export_per_core or figures.export_events_per_s) * 0.8 / _events(given))
 
 
 def _events(given: argparse.Namespace) -> float:
@@ -175,9 +187,10 @@ def _print_figures(figures: Figures, given: argparse.Namespace) -> None:
 
 
 _LINES: tuple[tuple[str, Callable[[Plan], str]], ...] = (
+    ("cells: a store, a log, an exporter each", lambda p: f"{p.cells:,}"),
     ("router workers, a core each", lambda p: f"{p.workers:,}"),
     ("router memory, GB", lambda p: f"{p.router_memory:,.1f}"),
-    ("Redis primaries = shards", lambda p: f"{p.primaries:,} ({p.why})"),
+    ("Redis primaries = shards", lambda p: f"{p.primaries:,}{p.why}"),
     ("the same, with a replica each", lambda p: f"{2 * p.primaries:,}"),
     ("events a call to Redis", lambda p: f"{p.events_per_call:.1f}"),
     ("of a worker's core, to send those", lambda p: f"{p.sending:.0%}"),
@@ -185,12 +198,11 @@ _LINES: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("streams in Redis, GB", lambda p: f"{p.stream_memory:,.1f}"),
     ("index kept for, hours", lambda p: f"{p.trace_hours:g}"),
     ("index in Redis, GB", lambda p: f"{p.index_memory:,.1f}"),
-    ("into Redis, and its replicas, MB/s", lambda p: f"{p.network:,.1f}"),
-    ("append-only files, MB/s", lambda p: f"{p.append_only:,.1f}"),
+    ("to Redis, to replicas, to append-only files, each MB/s", lambda p: f"{p.written:,.1f}"),
     ("exporting cores", lambda p: f"{p.exporters:,}"),
     ("Parquet, GB a day", lambda p: f"{p.parquet_day:,.1f}"),
     ("a worker's spool, GB an hour away", lambda p: f"{p.spool:,.1f}"),
-    ("of the rollout watch's one reader", lambda p: f"{p.watched:.1%}"),
+    ("of a cell's rollout watch", lambda p: f"{p.watched:.1%}"),
 )
 
 
@@ -201,7 +213,18 @@ def _print_plans(plans: list[Plan]) -> None:
         print(f"| {name} | {' | '.join(value(one) for one in plans)} |")
 
 
-def _print_limits(figures: Figures, given: argparse.Namespace) -> None:
+def _rows(figures: Figures, limits: dict[str, float]) -> Iterator[Row]:
+    for name in ("decision", "answer", "feedback"):
+        yield Row(f"Redis memory, {name}", getattr(figures, name).memory, "B")
+    yield Row("index of a decision in Redis", figures.index_decision, "B")
+    yield Row("Parquet, decision", figures.parquet_decision, "B")
+    yield Row("Redis main thread, a call", figures.call_s * 1e6, "µs")
+    yield Row("Redis main thread, an event in it", figures.event_s * 1e6, "µs")
+    for name, rate in limits.items():
+        yield Row(f"full: {name}", rate, "queries/s")
+
+
+def _limits(figures: Figures, given: argparse.Namespace) -> dict[str, float]:
     """At which rate each part that there is one of is full, the first to break first."""
     batched = _weighted(given, lambda _: figures.event_s) + figures.call_s * (
         given.feedback + (1 + given.answers) / 10
@@ -215,18 +238,20 @@ def _print_limits(figures: Figures, given: argparse.Namespace) -> None:
         * _GB
         / (_stream_bytes(figures, given) * 60 * buffered),
         "one Redis main thread": given.use / batched,
-        "one exporting core": (given.export_per_core or figures.export_events_per_s)
-        * 0.8
-        / _events(given),
-        "the rollout watch's reader": figures.watch_events_per_s / (1 + given.answers),
+        "a log's one exporter": _export_limit(figures, given),
+        "the rollout watch's one reader": figures.watch_events_per_s / (1 + given.answers),
         f"{_MAX_CLIENTS:,} connections to one primary": _MAX_CLIENTS
         / _CONNECTIONS
         * given.decisions_per_core
         * given.use,
         "one router worker": given.decisions_per_core * given.use,
     }
+    return dict(sorted(limits.items(), key=lambda limit: limit[1]))
+
+
+def _print_limits(limits: dict[str, float]) -> None:
     print("\n| full first | queries a second |\n|---|---|")
-    for name, rate in sorted(limits.items(), key=lambda limit: limit[1]):
+    for name, rate in limits.items():
         print(f"| {name} | {rate:,.0f} |")
 
 
@@ -247,12 +272,13 @@ def _arguments() -> argparse.Namespace:
         default=[70.0, 70.0, 11.0],
         help="minutes between two trimming exports, and of an outage to be ridden out",
     )
+    parser.add_argument("--cell", **number, default=25_000.0, help="queries/s in one cell, at most")
     parser.add_argument("--batch-ms", **number, default=5.0, help="as log.batch_delay_ms")
     parser.add_argument(
-        "--trace-hours", **three, default=[168.0, 24.0, 1.0], help="as redis.trace_hours"
+        "--trace-hours", **three, default=[168.0, 2.0, 1.0], help="as redis.trace_hours"
     )
     parser.add_argument("--events", type=int, default=30_000, help="decisions to measure with")
-    parser.add_argument("--json", type=Path, help="write figures and plans to this file too")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     return parser.parse_args()
 
 

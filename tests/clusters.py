@@ -4,6 +4,7 @@ A pytest plugin beside `tests.stores`. Every server listens on free ports of the
 with its data in a temporary directory, and is ended by its own process id.
 """
 
+import random
 import shutil
 import socket
 import subprocess
@@ -22,8 +23,9 @@ from tests.stores import KINDS, binary_of, empty_shared, wait_until
 STORE_KINDS = (*KINDS, "cluster", "sentinel")
 SERVICE = "main"
 PASSWORD, SENTINEL_PASSWORD = "store-secret", "sentinel-secret"
-# How long a server is silent before its successor is chosen.
-_SILENCE_MS = 1_000
+# How long a server is silent before its successor is chosen: soon where a test waits for that, and
+# hardly ever in the servers that tests share, however busy the machine is.
+_SOON_MS, _LATE_MS = 1_500, 30_000
 _SERVER = {
     "bind": "127.0.0.1",
     "appendonly": "yes",
@@ -34,10 +36,17 @@ _SERVER = {
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port of the loopback interface that nobody has at the moment.
+
+    Below those that connections are given, so that none takes it before the server starts.
+    """
+    while True:
+        port = random.randint(15_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 
@@ -96,17 +105,17 @@ class Node:
 class RunningCluster:
     """Three primaries with equal ranges of slots, and a replica of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, silence_ms: int = _SOON_MS) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="cluster-"))
-        self.nodes = [Node(self.directory, self._options()) for _ in range(6)]
+        self.nodes = [Node(self.directory, self._options(silence_ms)) for _ in range(6)]
 
     @staticmethod
-    def _options() -> dict[str, str]:
+    def _options(silence_ms: int) -> dict[str, str]:
         return {
             **_SERVER,
             "cluster-enabled": "yes",
             "cluster-port": str(free_port()),
-            "cluster-node-timeout": str(_SILENCE_MS),
+            "cluster-node-timeout": str(silence_ms),
         }
 
     @property
@@ -170,7 +179,8 @@ class RunningCluster:
 class WatchedPrimary:
     """A primary and two replicas, watched by three Sentinels; both kinds have passwords."""
 
-    def __init__(self) -> None:
+    def __init__(self, silence_ms: int = _SOON_MS) -> None:
+        self._silence_ms = silence_ms
         self.directory = Path(tempfile.mkdtemp(prefix="sentinel-"))
         options = {**_SERVER, "requirepass": PASSWORD, "masterauth": PASSWORD}
         self.nodes = [Node(self.directory, options) for _ in range(3)]
@@ -182,7 +192,7 @@ class WatchedPrimary:
             "requirepass": SENTINEL_PASSWORD,
             f"sentinel monitor {SERVICE} 127.0.0.1 {port}": "2",
             f"sentinel auth-pass {SERVICE}": PASSWORD,
-            f"sentinel down-after-milliseconds {SERVICE}": str(_SILENCE_MS),
+            f"sentinel down-after-milliseconds {SERVICE}": str(self._silence_ms),
             f"sentinel failover-timeout {SERVICE}": "5000",
             "sentinel sentinel-pass": SENTINEL_PASSWORD,
         }
@@ -267,7 +277,7 @@ def empty_address(request: pytest.FixtureRequest, kind: str) -> StoreAddress:
 @pytest.fixture(scope="session")
 def shared_cluster() -> Iterator[RunningCluster]:
     """One for all tests that leave its nodes alone; empty it first."""
-    cluster = RunningCluster()
+    cluster = RunningCluster(_LATE_MS)
     try:
         cluster.start()
         yield cluster
@@ -278,7 +288,7 @@ def shared_cluster() -> Iterator[RunningCluster]:
 @pytest.fixture(scope="session")
 def shared_primary() -> Iterator[WatchedPrimary]:
     """One for all tests that leave its nodes alone; empty it first."""
-    watched = WatchedPrimary()
+    watched = WatchedPrimary(_LATE_MS)
     try:
         watched.start()
         yield watched

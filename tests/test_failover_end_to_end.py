@@ -11,7 +11,10 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
+from policies.artifact import write_artifact
+from policies.encoders import Encoder
 from tests.clusters import PASSWORD, SENTINEL_PASSWORD, RunningCluster, WatchedPrimary
+from tests.router.api.test_policies import always
 from tests.service_process import ServiceProcess
 from tests.stores import wait_until
 from training.cli import main
@@ -59,31 +62,42 @@ def log_metric(service: ServiceProcess, name: str) -> float:
 
 
 def load_through(
-    service: ServiceProcess, kill: Callable[[], None], repair: Callable[[], None]
-) -> Load:
+    services: list[ServiceProcess], kill: Callable[[], None], repair: Callable[[], None]
+) -> list[Load]:
     """Keep asking before, while and after the store's primary is gone; what came of it."""
-    load = Load(service.url)
-    load.start()
+    loads = [Load(service.url) for service in services]
+
+    def all_reported(count: int) -> bool:
+        return all(len(load.reported) >= count for load in loads)
+
+    for load in loads:
+        load.start()
     try:
-        wait_until(lambda: len(load.reported) >= _REQUESTS)
+        wait_until(lambda: all_reported(_REQUESTS))
         kill()
-        wait_until(lambda: log_metric(service, "store_up") == 0.0)
+        wait_until(lambda: all(log_metric(one, "store_up") == 0.0 for one in services))
         repair()
-        wait_until(lambda: log_metric(service, "store_up") == 1.0)
-        more = len(load.reported) + _REQUESTS
-        wait_until(lambda: len(load.reported) >= more)
+        wait_until(lambda: all(log_metric(one, "store_up") == 1.0 for one in services))
+        more = max(len(load.reported) for load in loads) + _REQUESTS
+        wait_until(lambda: all_reported(more))
     finally:
-        load.stopping.set()
-        load.join()
-    wait_until(lambda: log_metric(service, "spool_bytes") == 0.0)
-    return load
+        for load in loads:
+            load.stopping.set()
+        for load in loads:
+            load.join()
+    wait_until(lambda: all(log_metric(one, "spool_bytes") == 0.0 for one in services))
+    return loads
+
+
+def rag_policy(*command: object) -> None:
+    arguments = [str(argument) for argument in command]
+    result = CliRunner().invoke(main, arguments, env=SECRETS, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
 
 
 def exported(url: str, directory: Path, *options: str) -> dict[str, Counter[str]]:
     """By kind, how often each id is in the exported files, nothing dropped."""
-    command = ["export", "--from", url, "--to", str(directory), *options]
-    result = CliRunner().invoke(main, command, env=SECRETS, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    rag_policy("export", "--from", url, "--to", directory, *options)
     found: dict[str, Counter[str]] = {}
     for kind, column in (("decisions", "decision_id"), ("feedback", "feedback_id")):
         files = sorted((directory / kind).glob("**/*.parquet"))
@@ -93,26 +107,39 @@ def exported(url: str, directory: Path, *options: str) -> dict[str, Counter[str]
     return found
 
 
-def assert_nothing_lost(load: Load, found: dict[str, Counter[str]]) -> None:
-    assert load.failures == []
-    assert found["feedback"] == Counter(load.reported)
-    assert found["decisions"] == Counter(load.decided)
+def assert_nothing_lost(loads: list[Load], found: dict[str, Counter[str]]) -> None:
+    assert [load.failures for load in loads] == [[] for _ in loads]
+    assert found["feedback"] == Counter(each for load in loads for each in load.reported)
+    assert found["decisions"] == Counter(each for load in loads for each in load.decided)
 
 
 @pytest.mark.slow
 def test_a_clusters_primary_dies_and_every_accepted_event_is_exported_once(
-    tmp_path: Path, redis_cluster: RunningCluster
+    tmp_path: Path, redis_cluster: RunningCluster, encoder: Encoder
 ) -> None:
-    """Sharded over three primaries; the dead one comes back as a replica of its successor."""
+    """Two replicas over three shards; the dead node comes back as a replica of its successor, and
+    a policy is promoted there.
+    """
     config = f'[redis]\nurl = "{redis_cluster.url}"\nshards = 3\nwait_replicas = 1\n'
-    with ServiceProcess(tmp_path / "data", config=config) as service:
+    with (
+        ServiceProcess(tmp_path / "one", config=config) as one,
+        ServiceProcess(tmp_path / "other", config=config) as other,
+    ):
         primary = redis_cluster.primary_of("{rag}:decisions")
-        load = load_through(service, primary.kill, primary.start)
-        assert log_metric(service, "spooled_total") > 0
-        trace = service.trace(load.decided[0]).json()
-        assert [given["feedback_id"] for given in trace["feedback"]] == load.reported[:1]
+        loads = load_through([one, other], primary.kill, primary.start)
+        assert log_metric(one, "spooled_total") > 0
+        trace = other.trace(loads[0].decided[0]).json()
+        assert [given["feedback_id"] for given in trace["feedback"]] == loads[0].reported[:1]
+        policy = always("hybrid", encoder)
+        write_artifact(policy, tmp_path / "policy")
+        store = ("--store", redis_cluster.url)
+        rag_policy("promote", "--policy", tmp_path / "policy", "--override", "a test", *store)
+        for service, load in zip((one, other), loads, strict=True):
+            decision = service.route()
+            assert decision["policy"]["version"] == policy.version  # type: ignore[index]
+            load.decided.append(str(decision["decision_id"]))
     found = exported(redis_cluster.url, tmp_path / "logs")
-    assert_nothing_lost(load, found)
+    assert_nothing_lost(loads, found)
 
 
 @pytest.mark.slow
@@ -125,7 +152,7 @@ def test_sentinels_replace_the_primary_and_every_accepted_event_is_exported_once
         'password_env = "STORE_PASSWORD"\nsentinel_password_env = "SENTINEL_PASSWORD"\n'
     )
     with ServiceProcess(tmp_path / "data", config=config, environ=SECRETS) as service:
-        load = load_through(service, watched_primary.primary().kill, lambda: None)
+        loads = load_through([service], watched_primary.primary().kill, lambda: None)
     options = ("--password-env", "STORE_PASSWORD", "--sentinel-password-env", "SENTINEL_PASSWORD")
     found = exported(watched_primary.url, tmp_path / "logs", *options)
-    assert_nothing_lost(load, found)
+    assert_nothing_lost(loads, found)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisClusterException, RedisError
 
 from policies.events import Event
@@ -201,6 +202,12 @@ class RedisEventStore:
             await self._free.acquire()
         try:
             yield
+        except AttributeError as error:
+            if not self._client.is_cluster:
+                raise
+            # redis-py closes all of a cluster's connections, those in use too, when one call finds
+            # the topology out of date; others then fail on the stream that is gone.
+            raise RedisConnectionError("the connection was closed by another call") from error
         finally:
             self._free.release()
 

@@ -14,7 +14,7 @@ from policies.registries.redis_registry import RedisPolicyRegistry
 from policies.store_url import StoreAddress, parse_store_url
 from router.log.errors import StoreUnavailableError
 from router.log.redis_store import RedisEventStore
-from router.redis_clients import open_client
+from router.redis_clients import AsyncClient, open_client
 from tests.clusters import Node, RunningCluster, WatchedPrimary
 from tests.event_factory import decision, feedback
 from tests.stores import wait_until
@@ -166,6 +166,22 @@ def test_a_cluster_that_is_away_is_a_redis_error_until_it_comes(
     wait_until(redis_cluster.is_whole)
     assert registry.generation() == 0
     client.close()
+
+
+async def test_a_connection_closed_under_a_call_is_an_error_of_ours() -> None:
+    """As redis-py's cluster client does, seen when a primary died: the stream is None then."""
+
+    class Closed:
+        async def execute_command(self, *_: object) -> None:
+            raise AttributeError("'NoneType' object has no attribute 'writelines'")
+
+        async def aclose(self) -> None:
+            return
+
+    closed = Closed()
+    store = RedisEventStore(AsyncClient(closed, True, closed.aclose))
+    with pytest.raises(StoreUnavailableError, match="closed by another call"):
+        await store.ping()
 
 
 async def test_a_server_without_replicas_has_none_that_could_acknowledge(valkey_url: str) -> None:
