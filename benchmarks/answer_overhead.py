@@ -119,15 +119,17 @@ def main() -> None:
 def added_rows(concurrency: int, figures: dict[str, Figures]) -> list[Row]:
     """What the router adds to the first token and to the whole answer."""
     direct = figures["direct"]
+    where = f"concurrency {concurrency}"
     return [
         Row(
-            f"added to {name.replace('_', ' ')}, {target}, concurrency {concurrency}",
+            f"added to the {'answer' if what == 'total' else 'first token'}, {p}, {target}, {where}",
             getattr(of, name) - getattr(direct, name),
             "ms",
         )
         for target, of in figures.items()
         if target != "direct"
         for name in Figures._fields
+        for what, p in [name.split("_")]
     ]
 
 
