@@ -119,15 +119,12 @@ def main() -> None:
 def added_rows(concurrency: int, figures: dict[str, Figures]) -> list[Row]:
     """What the router adds to the first token and to the whole answer."""
     direct = figures["direct"]
+    named = ("first token, p50", "first token, p99", "whole answer, p50", "whole answer, p99")
     return [
-        Row(
-            f"added to {name.replace('_', ' ')}, {target}, concurrency {concurrency}",
-            getattr(of, name) - getattr(direct, name),
-            "ms",
-        )
+        Row(f"added to the {name}, {target}, concurrency {concurrency}", value - base, "ms")
         for target, of in figures.items()
         if target != "direct"
-        for name in Figures._fields
+        for name, value, base in zip(named, of, direct, strict=True)
     ]
 
 

@@ -12,106 +12,20 @@ what each does in that time. A router that isn't there is a row that says why.
 """
 
 import argparse
-import json
-import os
 import platform
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 from bench_report import Report, Row, write_report
-from peers.environments import DEFAULT_ROOT, HERE, OURS, PEERS, PeerSpec, set_up, why_missing
+from peers.environments import DEFAULT_ROOT, OURS, PEERS, set_up, why_missing
 from peers.questions import Questions, generated, recorded
+from peers.running import BATCH, PeerError, Timed, running
 
-BATCH = 64
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 # What the project asks of itself: this many times as fast, or at most this many times as slow.
 _SLOWER_GOALS = {"same static table": ">= 30", "semantic-router 1.1: MiniLM": ">= 400"}
 _FASTER_GOALS = {"Vowpal Wabbit: predict": "<= 3"}
-
-
-@dataclass
-class Timed:
-    """One way of one peer, and what was measured of it."""
-
-    name: str
-    does: str
-    peer: "Running"
-    index: int
-    batch: bool
-    taken: list[list[float]] = field(default_factory=list)  # ns a query, a list for every round
-    cpu: list[float] = field(default_factory=list)  # ns a query, the round's mean
-
-    def run(self, warm_up: list[str], queries: list[str]) -> None:
-        """One round."""
-        if self.batch:
-            warm_up, queries = list(np.resize(warm_up, BATCH)), list(np.resize(queries, BATCH))
-        asked = {"way": self.index, "batch": self.batch, "warm_up": warm_up, "queries": queries}
-        answer = self.peer.ask(asked)
-        self.taken.append(answer["ns"])
-        self.cpu.append(answer["cpu_ns"] / len(queries))
-
-    def quantile(self, q: float) -> float:
-        """µs a query."""
-        return float(np.percentile(np.concatenate(self.taken), q)) / 1e3
-
-    @property
-    def round_medians(self) -> np.ndarray:
-        """ns, one a round."""
-        return np.array([np.median(taken) for taken in self.taken])
-
-
-class Running:
-    """A peer's process, which answers a line with a line."""
-
-    def __init__(self, process: "subprocess.Popen[str]", complaints: IO[str]) -> None:
-        self._process, self._complaints = process, complaints
-
-    def ask(self, what: dict[str, Any]) -> dict[str, Any]:
-        """Its answer. Raises PeerError where it has ended instead."""
-        try:
-            print(json.dumps(what), file=self._process.stdin, flush=True)
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            self._complaints.seek(0)
-            said = self._complaints.read().strip().splitlines() or ["it ended without a word"]
-            raise PeerError(said[-1])
-        return json.loads(line)
-
-
-class PeerError(Exception):
-    """A peer can't be built or has died; the text is the last thing it said."""
-
-
-@contextmanager
-def running(peer: PeerSpec, root: Path, *, hub: bool) -> Iterator[Running]:
-    """The peer's process, ended at the end."""
-    environment = dict.fromkeys(_ONE_THREAD, "1") | {
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "0" if hub else "1",
-    }
-    with tempfile.TemporaryFile("w+") as complaints:
-        process = subprocess.Popen(
-            [str(peer.python(root)), str(HERE / peer.script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            text=True,
-            env=os.environ | environment,
-        )
-        try:
-            yield Running(process, complaints)
-        finally:
-            process.kill()
-            process.communicate()
 
 
 def main() -> None:
@@ -136,7 +50,10 @@ def run_rounds(ways: list[Timed], queries: list[str], rounds: int) -> None:
     for number, part in enumerate(parts):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for way in ways:
-            way.run(parts[number - 1], part)
+            try:
+                way.run(parts[number - 1], part)
+            except PeerError as error:
+                sys.exit(f"{way.name} ended in the middle: {error}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -152,7 +69,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="peers whose name contains this, and this project")
     parser.add_argument("--hub", action="store_true", help="let peers download models from a hub")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not 1 <= arguments.rounds <= arguments.queries:
+        parser.error("--rounds must be at least 1, and at most --queries")
+    if arguments.outcomes and not arguments.outcomes.is_file():
+        parser.error(f"--outcomes: there is no file {arguments.outcomes}")
+    return arguments
 
 
 def start(
@@ -172,6 +94,8 @@ def start(
                 hello = process.ask({"arms": questions.arms, "train": questions.train})
             except PeerError as error:
                 why = str(error)
+        if why is not None and peer.title == OURS:
+            sys.exit(f"this project can't be timed: {why}")
         if why is not None:
             missing[peer.title] = why
             continue

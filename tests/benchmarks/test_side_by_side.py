@@ -33,7 +33,7 @@ def peer(tmp_path: Path) -> object:
 
 
 def test_a_peer_times_every_query_of_a_round(peer: object, tmp_path: Path) -> None:
-    from side_by_side import BATCH, Timed, running
+    from peers.running import BATCH, Timed, running
 
     with running(peer, tmp_path, hub=False) as process:
         hello = process.ask({"arms": ["a", "b"], "train": [{"query": "q", "quality": {}}]})
@@ -49,7 +49,7 @@ def test_a_peer_times_every_query_of_a_round(peer: object, tmp_path: Path) -> No
 
 
 def test_a_peer_that_ends_says_its_last_words(peer: object, tmp_path: Path) -> None:
-    from side_by_side import PeerError, running
+    from peers.running import PeerError, running
 
     with (
         running(peer, tmp_path, hub=False) as process,
