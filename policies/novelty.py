@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from policies.artifact import Artifact
 from policies.errors import ArtifactError
 from policies.question import QUESTION_FEATURES
+from policies.row_products import row_products
 
 Floats = NDArray[np.float64]
 
@@ -89,9 +90,9 @@ class KnownQueries:
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) squared distances of features (n, d) to the nearest prototype, in steps."""
-        squared = (features @ self._towards + self._offsets).min(axis=1)
-        squared += (features * features) @ self._squared_scale
-        return np.asarray(np.rint(squared * _STEPS), dtype=np.float32)
+        squared = np.minimum.reduce(row_products(features, self._towards) + self._offsets, axis=1)
+        squared += np.add.reduce(features * features * self._squared_scale, axis=1)
+        return np.asarray(np.rint(squared * np.float32(_STEPS)))
 
     def p_values(self, features: NDArray[np.float32]) -> Floats:
         """(n,) conformal p-values: small where a query is unlike the training rows."""

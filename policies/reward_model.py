@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from policies.errors import ArtifactError
 from policies.policy import Floats
+from policies.row_products import row_products
 
 Singles = NDArray[np.float32]
+_ZERO = np.float32(0.0)
 
 
 class Scaling(NamedTuple):
@@ -115,11 +117,10 @@ class RewardEvaluator:
         blocks = [model.linear.reshape(heads, d).T, 2.0 * gamma * points.T, weights]
         self._scaling, self._gamma = model.scaling, np.float32(gamma)
         self._towards = np.ascontiguousarray(np.hstack(blocks), dtype=np.float32)
-        self._landmarks = slice(heads, heads + len(points))
-        self._hidden = slice(heads + len(points), None)
+        self._landmarks = len(points)
         # −γ·|l|² for landmarks, the bias for hidden units.
         own = -gamma * (points.astype(np.float64) ** 2).sum(axis=1)
-        self._own, self._bias = own.astype(np.float32), bias
+        self._own = np.concatenate([own, bias]).astype(np.float32)
         after = [
             block.reshape(heads, -1).T
             for block in (model.landmark_heads, model.hidden_heads)
@@ -128,8 +129,9 @@ class RewardEvaluator:
         together = np.vstack(after) if after else np.zeros((0, heads))
         self._heads = np.ascontiguousarray(together, dtype=np.float32)
         self._intercepts = model.intercepts.reshape(-1).astype(np.float64)
-        self._upper = np.where(model.bounded, 1.0, np.inf)
-        self._lower = np.where(model.bounded, 0.0, -np.inf)
+        shape = self._shape
+        self._upper = np.broadcast_to(np.where(model.bounded, 1.0, np.inf), shape).copy()
+        self._lower = np.broadcast_to(np.where(model.bounded, 0.0, -np.inf), shape).copy()
 
     def expected(self, features: Singles) -> Floats:
         """(n, A, M) expected metrics for features (n, d)."""
@@ -137,22 +139,31 @@ class RewardEvaluator:
 
     def scores(self, features: Singles) -> Floats:
         """(n, A, M) the sum of the blocks."""
-        scaled = (features - self._scaling.shift) * self._scaling.scale
-        products = scaled @ self._towards
-        linear = products[:, : len(self._intercepts)]
-        scores = linear.astype(np.float64) + self._intercepts
+        scaled = features - self._scaling.shift
+        scaled *= self._scaling.scale
+        products = row_products(scaled, self._towards)
+        scores = products[:, : len(self._intercepts)] + self._intercepts
         if len(self._heads):
-            square = self._gamma * np.einsum("nd,nd->n", scaled, scaled)[:, None]
-            exponents = products[:, self._landmarks] + self._own - square
-            # Rounding can make a distance slightly negative where the query is a landmark itself.
-            similar = np.exp(np.minimum(exponents, 0.0))
-            hidden = np.maximum(products[:, self._hidden] + self._bias, 0.0)
-            scores += np.concatenate([similar, hidden], axis=1) @ self._heads
-        return np.asarray(scores.reshape(-1, *self._shape))
+            blocks = products[:, len(self._intercepts) :]
+            self._activate(scaled, blocks)
+            scores += row_products(blocks, self._heads)
+        return scores.reshape(-1, *self._shape)
+
+    def _activate(self, scaled: Singles, blocks: Singles) -> None:
+        """Products (n, m + h) into similarities to the landmarks and hidden units, in place."""
+        blocks += self._own
+        similar, hidden = blocks[:, : self._landmarks], blocks[:, self._landmarks :]
+        similar -= self._gamma * np.add.reduce(scaled * scaled, axis=1, keepdims=True)
+        # Rounding can make a distance slightly negative where the query is a landmark itself.
+        np.minimum(similar, _ZERO, out=similar)
+        np.exp(similar, out=similar)
+        np.maximum(hidden, _ZERO, out=hidden)
 
     def bounds(self, scores: Floats) -> Floats:
         """Scores (n, A, M), those of metrics that lie in 0..1 clipped to it."""
-        return np.asarray(np.minimum(np.maximum(scores, self._lower), self._upper))
+        bounded = np.maximum(scores, self._lower)
+        np.minimum(bounded, self._upper, out=bounded)
+        return np.asarray(bounded)
 
 
 def read_reward_model(tensors: Mapping[str, NDArray[Any]], arms: int, metrics: int) -> RewardModel:
