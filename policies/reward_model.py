@@ -115,7 +115,9 @@ class RewardEvaluator:
             np.zeros((d, 0), np.float32), np.zeros(0, np.float32)
         )
         blocks = [model.linear.reshape(heads, d).T, 2.0 * gamma * points.T, weights]
-        self._scaling, self._gamma = model.scaling, np.float32(gamma)
+        self._scaling = model.scaling
+        # A product with a column of γ: the sum of a row's squares in half the time.
+        self._square = np.full((d, 1), gamma, dtype=np.float32)
         self._towards = np.ascontiguousarray(np.hstack(blocks), dtype=np.float32)
         self._landmarks = len(points)
         # −γ·|l|² for landmarks, the bias for hidden units.
@@ -142,21 +144,18 @@ class RewardEvaluator:
         scaled = features - self._scaling.shift
         scaled *= self._scaling.scale
         products = row_products(scaled, self._towards)
-        scores = products[:, : len(self._intercepts)] + self._intercepts
+        sums, blocks = products[:, : len(self._intercepts)], products[:, len(self._intercepts) :]
         if len(self._heads):
-            blocks = products[:, len(self._intercepts) :]
             self._activate(scaled, blocks)
-            scores += row_products(blocks, self._heads)
-        return scores.reshape(-1, *self._shape)
+            sums += row_products(blocks, self._heads)
+        return np.asarray((sums + self._intercepts).reshape(-1, *self._shape))
 
     def _activate(self, scaled: Singles, blocks: Singles) -> None:
         """Products (n, m + h) into similarities to the landmarks and hidden units, in place."""
         blocks += self._own
         similar, hidden = blocks[:, : self._landmarks], blocks[:, self._landmarks :]
-        similar -= self._gamma * np.add.reduce(scaled * scaled, axis=1, keepdims=True)
-        # Rounding can make a distance slightly negative where the query is a landmark itself.
-        np.minimum(similar, _ZERO, out=similar)
-        np.exp(similar, out=similar)
+        similar -= row_products(scaled * scaled, self._square)
+        np.exp(similar, out=similar)  # above 1 by no more than rounding: a square is never negative
         np.maximum(hidden, _ZERO, out=hidden)
 
     def bounds(self, scores: Floats) -> Floats:

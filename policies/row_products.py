@@ -17,6 +17,8 @@ def row_products(rows: Singles, matrix: Singles) -> Singles:
     up to 256 rows is multiplied by itself: 5 µs a row instead of 2 for 278 features and 450
     columns. Beyond that, where no decision is made, all rows are multiplied at once.
     """
+    if len(rows) == 1:
+        return np.asarray(np.dot(rows[0], matrix)[None])
     if len(rows) > _BY_ITSELF:
         return np.asarray(rows @ matrix)
     products = np.empty((len(rows), matrix.shape[1]), dtype=np.float32)

@@ -1,6 +1,7 @@
 """What every policy reads off its own artifact."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -59,8 +60,8 @@ class StoredPolicy:
     def arms(self) -> tuple[str, ...]:
         return tuple(self._artifact.manifest.arms)
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:  # asked for by every decision
         return tuple(self._artifact.manifest.metrics)
 
     @property
