@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from router.answers.answerer import Answerer
 from router.deciding.decider import Decider
 from router.drift_monitor import DriftMonitor
+from router.encoding_pool import EncodingPool
 from router.log.event_log import EventLog
 from router.metrics import Metrics
 from router.policy_watcher import PolicyWatcher
@@ -25,6 +26,7 @@ class Services:
     metrics: Metrics
     answerer: Answerer
     drift: DriftMonitor
+    encoding: EncodingPool
     watch: RolloutWatch | None = None
 
     def report_states(self) -> None:
@@ -34,6 +36,7 @@ class Services:
         self.metrics.observe_breakers(
             {breaker.name: breaker.state for breaker in self.answerer.backends.breakers}
         )
+        self.metrics.observe_encoding(self.encoding.state())
         self.metrics.observe_drift(self.drift.states())
         report = self.watch.report if self.watch is not None else None
         self.metrics.observe_rollout(self.watcher.rollout, report)

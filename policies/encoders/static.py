@@ -38,8 +38,10 @@ class StaticEncoder:
 
     table: (tokens, dimension) int8; scale: (tokens, 1) float32. Token t's vector is
     `scale[t] * table[t]`; the unknown token's scale is 0, so that it counts for nothing.
-    The table stays int8 in memory: 7.6 MB instead of 30, for one microsecond a query.
+    The table stays int8 in memory: 7.6 MB instead of 30, for two microseconds a query.
     """
+
+    quick = True
 
     def __init__(
         self,
