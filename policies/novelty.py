@@ -108,8 +108,8 @@ class KnownQueries:
 
     def foreign(self, features: NDArray[np.float32], alpha: float) -> list[tuple[int, float]]:
         """Rows of features (n, d) with a p-value of at most alpha, and their p-values."""
-        # Almost all rows are much nearer than any flagged one: one comparison tells.
-        if not (self._squared(features) > self._least_foreign(alpha)).any():
+        # Almost all rows are much nearer than any flagged one: the farthest tells.
+        if max(self._squared(features).tolist(), default=0.0) <= self._least_foreign(alpha):
             return []
         p_values = self.p_values(features)
         return [(row, float(p_values[row])) for row in np.flatnonzero(p_values <= alpha).tolist()]

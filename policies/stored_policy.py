@@ -48,11 +48,12 @@ class StoredPolicy:
         self._posterior = Posterior.of_artifact(self._artifact)
         self._offsets = TenantOffsets.of_artifact(self._artifact)
 
-    @property
+    # Asked for by every decision, hence cached.
+    @cached_property
     def name(self) -> str:
         return self._artifact.manifest.name
 
-    @property
+    @cached_property
     def version(self) -> str:
         return self._artifact.version
 
@@ -61,7 +62,7 @@ class StoredPolicy:
         return tuple(self._artifact.manifest.arms)
 
     @cached_property
-    def metrics(self) -> tuple[str, ...]:  # asked for by every decision
+    def metrics(self) -> tuple[str, ...]:
         return tuple(self._artifact.manifest.metrics)
 
     @property

@@ -108,8 +108,10 @@ class Decider:
         no part in the rollout.
         """
         candidate = serving.candidate
+        if candidate is None:
+            return CandidateDraws(incumbent)
         takes_part = np.array([case.request.explore for case in cases])
-        if candidate is None or not takes_part.any():
+        if not takes_part.any():
             return CandidateDraws(incumbent)
         version = candidate.policy.version
         try:

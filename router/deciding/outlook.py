@@ -35,6 +35,8 @@ class Outlook(NamedTuple):
 
     def best(self) -> NDArray[np.intp]:
         """(n,) the eligible arm of greatest utility."""
+        if self.eligible.all():
+            return np.asarray(self.utilities.argmax(axis=1))
         return np.asarray(np.where(self.eligible, self.utilities, -np.inf).argmax(axis=1))
 
 
@@ -63,9 +65,9 @@ class Outlooks:
         explorations = [self.exploration(case.request, serving) for case in cases]
         expected, metrics = serving.expected(features, tenants), serving.policy.metrics
         beliefs = None
-        if any(exploration.kind == "thompson" for exploration in explorations):
+        if "thompson" in [exploration.kind for exploration in explorations]:
             beliefs = self._beliefs(serving.beliefs(features, tenants), metrics, objectives)
-        if any(RETRIEVAL_RATE in weights for weights in objectives):
+        if [weights for weights in objectives if RETRIEVAL_RATE in weights]:
             expected, metrics = with_retrieval_rate(expected, metrics, self._retrieves)
         weights = np.array([[own.get(metric, 0.0) for metric in metrics] for own in objectives])
         # Not a matrix product, whose order of summation may depend on n.
@@ -108,7 +110,7 @@ def _probabilities(
 ) -> Floats:
     """(n, A) each case's by its own exploration."""
     first = explorations[0]
-    if all(exploration is first for exploration in explorations):
+    if len(explorations) == 1 or all(exploration is first for exploration in explorations):
         return arm_probabilities(utilities, eligible, first, beliefs)
     probabilities = np.empty(utilities.shape)
     for exploration in set(explorations):
