@@ -141,7 +141,7 @@ def _of_one(
     """(A,) what `arm_probabilities` gives for one request, to the last bit.
 
     In plain numbers: twenty operations on arrays of three numbers took 16 µs of a decision's 100,
-    these take 3.
+    these take 5.
     """
     arms = [arm for arm, may in enumerate(eligible) if may]
     if not arms:
