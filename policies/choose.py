@@ -1,5 +1,6 @@
 """The only place that draws an arm."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -14,8 +15,8 @@ def uniform_draw(decision_id: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53  # 53 bits: the division is exact, and < 1
 
 
-def choose(probabilities: NDArray[np.float64], decision_id: str) -> int:
-    """The index of the arm drawn from one row of probabilities.
+def choose(probabilities: NDArray[np.float64] | Sequence[float], decision_id: str) -> int:
+    """The index of the arm drawn from one row of probabilities, (A,) of an array or a list.
 
     The same probabilities and decision id always give the same arm; an arm with probability 0 is
     never drawn.
@@ -23,9 +24,10 @@ def choose(probabilities: NDArray[np.float64], decision_id: str) -> int:
     Raises:
         ArmError: no arm has a positive probability.
     """
+    row = probabilities.tolist() if isinstance(probabilities, np.ndarray) else probabilities
     remaining = uniform_draw(decision_id)
     drawn = -1
-    for index, probability in enumerate(probabilities.tolist()):
+    for index, probability in enumerate(row):
         if probability <= 0.0:
             continue
         drawn = index  # the last positive arm takes what rounding leaves over

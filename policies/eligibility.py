@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from policies.arms import Arm, arm_names, require_known
 from policies.errors import ArmError
 from policies.settings import AttributeValue, RuleSettings, allows
@@ -12,16 +10,17 @@ from policies.settings import AttributeValue, RuleSettings, allows
 REQUIRE_SOURCES = "require_sources"
 
 
-class Eligibility(msgspec.Struct, frozen=True):
-    """For each arm why it may not be taken, None where it may; and the rules that applied."""
+class Eligibility:
+    """For each arm why it may not be taken, None where it may; and the rules that applied.
 
-    why_not: list[str | None]
-    rules: list[str]
+    `mask` says which arms may be drawn, in order.
+    """
 
-    @property
-    def mask(self) -> list[bool]:
-        """Which arms may be drawn, in order."""
-        return [reason is None for reason in self.why_not]
+    __slots__ = ("mask", "rules", "why_not")
+
+    def __init__(self, why_not: list[str | None], rules: list[str]) -> None:
+        self.why_not, self.rules = why_not, rules
+        self.mask = [reason is None for reason in why_not]
 
 
 def eligibility(

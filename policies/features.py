@@ -31,14 +31,20 @@ class Featurizer:
         """(n, dimension) float32, every value exactly representable in the log's float16."""
         matrix = np.empty((len(queries), self.dimension), dtype=LOGGED_DTYPE)
         matrix[:, : self.encoder.dimension] = self.encoder.encode(queries)
-        for row, query in enumerate(queries):
-            matrix[row, self.encoder.dimension :] = question_features(query)
+        questions = [question_features(query) for query in queries]
+        matrix[:, self.encoder.dimension :] = questions or np.empty((0, len(QUESTION_FEATURES)))
         return matrix.astype(np.float32)
 
 
 def pack_features(row: NDArray[np.float32]) -> bytes:
     """One row as the log holds it."""
     return row.astype(LOGGED_DTYPE).tobytes()
+
+
+def pack_rows(rows: NDArray[np.float32]) -> list[bytes]:
+    """Each of n rows as the log holds it."""
+    logged, size = rows.astype(LOGGED_DTYPE).tobytes(), rows.shape[1] * LOGGED_DTYPE.itemsize
+    return [logged[start : start + size] for start in range(0, len(logged), size)]
 
 
 def unpack_features(rows: Sequence[bytes], dimension: int) -> NDArray[np.float32]:

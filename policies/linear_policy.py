@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from policies.artifact import Artifact, Manifest
 from policies.errors import ArtifactError
 from policies.policy import Floats
+from policies.row_products import row_products
 from policies.stored_policy import NO_TENSORS, StoredPolicy, Tensors, carried_tensors
 
 # A head's link: the metric itself, or its log-odds (for metrics within 0..1).
@@ -92,7 +93,7 @@ class LinearPolicy(StoredPolicy):
                 f"policy {self.version} reads {self._dimension} features, not {features.shape[1]}",
                 field="features",
             )
-        flat = (features @ self._coefficients).astype(np.float64) + self._intercepts
+        flat = row_products(features, self._coefficients) + self._intercepts
         scores = self._offsets.added(flat.reshape(-1, *self._shape), tenants)
         bounded = 1.0 / (1.0 + np.exp(-np.clip(scores, -30.0, 30.0)))
         return np.where(self._logistic, bounded, scores)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from policies.artifact import Artifact
 from policies.errors import ArtifactError
 from policies.question import QUESTION_FEATURES
+from policies.row_products import row_products
 
 Floats = NDArray[np.float64]
 
@@ -54,13 +55,14 @@ class KnownQueries:
         self._shift = given["shift"].astype(np.float32) * self._scale
         # |x·s − shift − c|² = x²·s² − 2·x·(s·(shift + c)) + |shift + c|²: two products a query.
         centres = given["prototypes"].astype(np.float64) + self._shift
-        self._squared_scale = self._scale**2
+        self._squared_scale = self._scale[:, None] ** 2
         self._towards = np.ascontiguousarray((-2.0 * centres * self._scale).T, dtype=np.float32)
         self._offsets = (centres**2).sum(axis=1).astype(np.float32)
         self._calibration = given["distances"].astype(np.float32)
         # By how many calibration rows are nearer: p = (1 + those at least as far) / (1 + all).
         known = len(self._calibration)
         self._p_values = np.arange(known + 1.0, 0.0, -1.0) / (known + 1.0)
+        self._limits: dict[float, float] = {}
         self._directions = np.ascontiguousarray(given["directions"].T, dtype=np.float32)
         self._edges = given["edges"].astype(np.float64)
         self.counts = given["counts"].astype(np.int64)
@@ -89,14 +91,37 @@ class KnownQueries:
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n,) squared distances of features (n, d) to the nearest prototype, in steps."""
-        squared = (features @ self._towards + self._offsets).min(axis=1)
-        squared += (features * features) @ self._squared_scale
-        return np.asarray(np.rint(squared * _STEPS), dtype=np.float32)
+        return np.asarray(np.rint(self._squared(features) * np.float32(_STEPS)))
+
+    def _squared(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n,) squared distances."""
+        towards = row_products(features, self._towards)
+        towards += self._offsets
+        nearest = np.minimum.reduce(towards, axis=1)
+        nearest += row_products(features * features, self._squared_scale)[:, 0]
+        return np.asarray(nearest)
 
     def p_values(self, features: NDArray[np.float32]) -> Floats:
         """(n,) conformal p-values: small where a query is unlike the training rows."""
         nearer = self._calibration.searchsorted(self.distances(features))
         return np.asarray(self._p_values[nearer])
+
+    def foreign(self, features: NDArray[np.float32], alpha: float) -> list[tuple[int, float]]:
+        """Rows of features (n, d) with a p-value of at most alpha, and their p-values."""
+        # Almost all rows are much nearer than any flagged one: the farthest tells.
+        if max(self._squared(features).tolist(), default=0.0) <= self._least_foreign(alpha):
+            return []
+        p_values = self.p_values(features)
+        return [(row, float(p_values[row])) for row in np.flatnonzero(p_values <= alpha).tolist()]
+
+    def _least_foreign(self, alpha: float) -> float:
+        """A squared distance a step below the least that has a p-value of at most alpha."""
+        if alpha not in self._limits:
+            flagged = np.flatnonzero(self._p_values <= alpha)
+            # p-values fall with the number of nearer rows; that of none is 1.
+            nearest = self._calibration[flagged[0] - 1] if len(flagged) else np.inf
+            self._limits[alpha] = (float(nearest) - 1.0) / _STEPS
+        return self._limits[alpha]
 
     def bins(self, values: Floats) -> NDArray[np.intp]:
         """(n, C) the bin of each channel's value: on an edge, or between two.

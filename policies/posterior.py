@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from policies.artifact import Artifact
 from policies.errors import ArtifactError
+from policies.row_products import row_products
 
 Floats = NDArray[np.float64]
 
@@ -132,7 +133,7 @@ class Posterior:
                 f"the posterior reads {len(self._matrix)} features, not {features.shape[1]}",
                 field="features",
             )
-        products = (features @ self._matrix).astype(np.float64)
+        products = row_products(features, self._matrix).astype(np.float64)
         heads, others = self._cuts
         means, along, towards = products[:, :heads], products[:, heads:others], products[:, others:]
         scaled = features * self._tensors.scale

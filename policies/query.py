@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from string import ascii_lowercase, digits
 
 from policies.errors import QueryError
 from policies.events import TextPolicy
@@ -11,6 +12,8 @@ MAX_QUERY_CHARS = 32_768
 
 _SPACES = re.compile(r"\s+")
 _WORD = re.compile(r"\w+")
+# For ASCII text in lower case, as bytes: every byte that is no part of a word, as a blank.
+_WORDS_ALONE = bytes(b if chr(b) in ascii_lowercase + digits + "_" else 32 for b in range(256))
 # What redaction takes out. Order matters: addresses before bare numbers.
 _REDACTIONS: Sequence[tuple[re.Pattern[str], str]] = (
     # The lookbehind keeps the search linear: without it every character could begin an address.
@@ -40,9 +43,20 @@ def query_hash(text: str) -> str:
 
     It groups rows into folds. It isn't a secret: short queries can be guessed back from it.
     """
-    words = _WORD.findall(text.casefold())
-    normal = " ".join(words) if words else _SPACES.sub(" ", text.strip())
-    return blake2b(normal.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return blake2b(_normal(text), digest_size=8).hexdigest()
+
+
+def _normal(text: str) -> bytes:
+    if text.isascii() and (words := ascii_words(text.lower().encode())):
+        return b" ".join(words)  # as below, four times as fast
+    folded = _WORD.findall(text.casefold())
+    normal = " ".join(folded) if folded else _SPACES.sub(" ", text.strip())
+    return normal.encode("utf-8", "replace")
+
+
+def ascii_words(lowered: bytes) -> list[bytes]:
+    """The words of ASCII text in lower case: runs of letters, digits and underscores."""
+    return lowered.translate(_WORDS_ALONE).split()
 
 
 def loggable_text(text: str | None, policy: TextPolicy) -> str | None:

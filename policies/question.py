@@ -5,13 +5,29 @@ Each is a number in 0..1, so that one regularisation suits them all and a person
 
 import math
 import re
+from string import digits
+
+from policies.query import ascii_words
+from policies.word_families import (
+    BRIDGE,
+    COMPARISON,
+    SOURCES,
+    STYLE,
+    TIME_SENSITIVE,
+    Family,
+    first_words_in,
+)
 
 # Long queries are prompts with pasted text; what they ask stands at one of their ends.
 _HEAD, _TAIL = 1_500, 500
 
 _WORDS = re.compile(r"\w+(?:['’]\w+)?")
+_ASCII_WORDS = re.compile(rb"\w+(?:'\w+)?")
+# What must stand before a name's first letter is asked after it: a search for letters is quicker.
+_CAPITAL = r"[^\W\d_a-z]"
 _NAMES = re.compile(
-    r"(?<![.!?]\s)(?<!^)\b[^\W\d_a-z]\w+(?:\s+(?:of|the|de|von)?\s*[^\W\d_a-z]\w+)*"
+    rf"{_CAPITAL}(?<=\b.)(?<![.!?]\s.)(?<!^.)\w+(?:\s+(?:of|the|de|von)?\s*{_CAPITAL}\w+)*",
+    re.DOTALL,
 )
 _YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
 _ARITHMETIC = re.compile(
@@ -19,89 +35,17 @@ _ARITHMETIC = re.compile(
     r"|\b(?:calculate|compute|square root|percent of|how much is|what is \d)",
     re.IGNORECASE,
 )
-_TIME_SENSITIVE = re.compile(
-    r"\b(?:today|tonight|yesterday|tomorrow|current|currently|latest|newest|recent|recently|now|"
-    r"this (?:week|month|quarter|year)|last (?:week|month|quarter|year)|as of|up[- ]to[- ]date|"
-    r"still|upcoming|breaking|price|stock|weather|score|news|version|release|deadline|status)\b",
-    re.IGNORECASE,
-)
-_STYLE = re.compile(
-    r"\b(?:write|rewrite|rephrase|draft|compose|summari[sz]e|translate|shorten|proofread|polish|"
-    r"tone|style|format|formal|informal|friendly|polite|bullet|bullets|json|yaml|markdown|table|"
-    r"email|letter|slogan|poem|in the voice of|as a list|one sentence)\b",
-    re.IGNORECASE,
-)
-_SOURCES = re.compile(
-    r"\b(?:source|sources|cite|citation|reference|according to|policy|contract|clause|section|"
-    r"regulation|manual|documentation|docs|handbook|report|paper|study)\b",
-    re.IGNORECASE,
-)
-_COMPARISON = re.compile(
-    r"\b(?:compare|versus|vs|difference|older|younger|taller|larger|smaller|better|earlier|later|"
-    r"more|less|fewer|same|both|between)\b",
-    re.IGNORECASE,
-)
-_BRIDGE = re.compile(
-    r"\b(?:whose|of the \w+ (?:that|who|which)|(?:that|who|which) (?:was|were|is|did|has|had)|"
-    r"father|mother|wife|husband|spouse|director|performer|composer|author|founder)\b",
-    re.IGNORECASE,
-)
 _CODE = re.compile(r"```|\bdef \w+\(|\bSELECT\b.+\bFROM\b|[{};]\s*$|</\w+>", re.MULTILINE)
 
-
-def _set_of(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-# A family of words is looked for only where its first word stands: sets are ten times cheaper than
-# alternations of thirty words, and a query mostly has none of them.
-_LETTERS = re.compile(r"[a-z]+")
-_ASCII_DIGITS = re.compile(r"[0-9]")
 # The letters that patterns that ignore case take for ASCII ones.
 _LIKE_ASCII = str.maketrans({"İ": "i", "ı": "i", "ſ": "s", "\u212a": "k"})
-_TIME_CUES = _set_of(
-    "today tonight yesterday tomorrow current currently latest newest recent recently now this "
-    "last as up still upcoming breaking price stock weather score news version release deadline "
-    "status"
-)
-_STYLE_CUES = _set_of(
-    "write rewrite rephrase draft compose summarise summarize translate shorten proofread polish "
-    "tone style format formal informal friendly polite bullet bullets json yaml markdown table "
-    "email letter slogan poem in as one"
-)
-_SOURCE_CUES = _set_of(
-    "source sources cite citation reference according policy contract clause section regulation "
-    "manual documentation docs handbook report paper study"
-)
 # Parts of words too: its pattern finds "compute" in "computer".
 _ARITHMETIC_CUES = ("calculate", "compute", "square", "percent", "much is")
-_COMPARISON_CUES = _set_of(
-    "compare versus vs difference older younger taller larger smaller better earlier later more "
-    "less fewer same both between"
-)
-_BRIDGE_CUES = _set_of(
-    "whose that who which father mother wife husband spouse director performer composer author "
-    "founder"
-)
-_CODE_CUES = re.compile(r"[`{};]|</|def |SELECT")
+_CODE_CUES = ("`", "{", "}", ";", "</", "def ", "SELECT")
 _OPENINGS = ("who", "what", "when", "where", "which", "how", "why")
-_YES_NO = frozenset(
-    [
-        "is",
-        "are",
-        "was",
-        "were",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "has",
-        "have",
-        "should",
-        "will",
-    ]
-)
+_YES_NO = frozenset(b"is are was were do does did can could has have should will".split())
+
+_DIGITS = digits.encode()
 
 QUESTION_FEATURES: tuple[str, ...] = (
     "length",
@@ -122,53 +66,82 @@ QUESTION_FEATURES: tuple[str, ...] = (
     "asks_yes_no",
 )
 
+_ASKED = {word.encode(): [float(word == other) for other in _OPENINGS] for word in _OPENINGS}
+_ASKED_NOTHING = [0.0] * len(_OPENINGS)
+
 
 def question_features(text: str) -> list[float]:
     """The features of one question, in the order of QUESTION_FEATURES, each in 0..1."""
     if len(text) > _HEAD + _TAIL:
         text = f"{text[:_HEAD]} {text[-_TAIL:]}"
-    words = _WORDS.findall(text)
-    opening = [word.casefold() for word in words[:6]]
-    asked = next((word for word in _OPENINGS if word in opening), "")
     ascii_only = text.isascii()
-    spelled = text if ascii_only else text.translate(_LIKE_ASCII)
-    lowered = spelled.lower()
-    cues = frozenset(_LETTERS.findall(lowered))
-    digits = _digits(text, ascii_only)
-    return [
+    lowered = (text if ascii_only else text.translate(_LIKE_ASCII)).lower()
+    letters = lowered.encode("ascii", "replace")
+    words = _words(letters) if ascii_only else _words_of_any(text)
+    count = _digits(letters) if ascii_only else sum(character.isdigit() for character in text)
+    cues = first_words_in(letters)
+
+    def share_of(family: Family) -> float:
+        if cues.isdisjoint(family.first_words):
+            return 0.0
+        found = (
+            family.in_lower_ascii.findall(lowered) if ascii_only else family.pattern.findall(text)
+        )
+        return _share(len(found), 2)
+
+    return [  # a plain list, made in one go: this runs for every decision
         min(math.log1p(len(words)) / 6.0, 1.0),
         _share(len(_NAMES.findall(text)), 4),
-        _share(digits, 8),
-        float(digits > 0 and _YEAR.search(text) is not None),
+        _share(count, 8),
+        float(count > 0 and _YEAR.search(text) is not None),
         float('"' in text or "“" in text),
-        _occurrences(_TIME_SENSITIVE, _TIME_CUES, cues, text),
-        _occurrences(_STYLE, _STYLE_CUES, cues, text),
-        _occurrences(_SOURCES, _SOURCE_CUES, cues, text),
-        float(
-            (digits > 0 or any(cue in lowered for cue in _ARITHMETIC_CUES))
-            and _ARITHMETIC.search(text) is not None
-        ),
-        _occurrences(_COMPARISON, _COMPARISON_CUES, cues, text),
-        _occurrences(_BRIDGE, _BRIDGE_CUES, cues, text),
-        float(_CODE_CUES.search(text) is not None and _CODE.search(text) is not None),
+        share_of(TIME_SENSITIVE),
+        share_of(STYLE),
+        share_of(SOURCES),
+        float(_has_arithmetic(text, lowered, count)),
+        share_of(COMPARISON),
+        share_of(BRIDGE),
+        float(_contains(text, _CODE_CUES) and _CODE.search(text) is not None),
         0.0 if ascii_only else 1.0,
         float("?" in text),
-        *(float(asked == word) for word in _OPENINGS),
-        float(bool(opening) and opening[0] in _YES_NO),
+        *_asked(words[:6]),
+        float(bool(words) and words[0] in _YES_NO),
     ]
 
 
-def _digits(text: str, ascii_only: bool) -> int:
-    if ascii_only:
-        return len(_ASCII_DIGITS.findall(text))
-    return sum(character.isdigit() for character in text)
+def _words(letters: bytes) -> list[bytes]:
+    """The words of ASCII text in lower case."""
+    return _ASCII_WORDS.findall(letters) if b"'" in letters else ascii_words(letters)
 
 
-def _occurrences(
-    family: re.Pattern[str], first_words: frozenset[str], cues: frozenset[str], text: str
-) -> float:
-    """The share of two occurrences of a family of words."""
-    return 0.0 if cues.isdisjoint(first_words) else _share(len(family.findall(text)), 2)
+def _words_of_any(text: str) -> list[bytes]:
+    words = _WORDS.findall(text)
+    # Only the opening words are compared with any.
+    return [word.casefold().encode("utf-8", "replace") for word in words]
+
+
+def _digits(letters: bytes) -> int:
+    return len(letters) - len(letters.translate(None, _DIGITS))
+
+
+def _has_arithmetic(text: str, lowered: str, numbers: int) -> bool:
+    if numbers == 0 and not _contains(lowered, _ARITHMETIC_CUES):
+        return False
+    return _ARITHMETIC.search(text) is not None
+
+
+def _contains(text: str, cues: tuple[str, ...]) -> bool:
+    for cue in cues:  # noqa: SIM110 - any() costs more than the search
+        if cue in text:
+            return True
+    return False
+
+
+def _asked(opening: list[bytes]) -> list[float]:
+    for word, row in _ASKED.items():
+        if word in opening:
+            return row
+    return _ASKED_NOTHING
 
 
 def _share(count: int, enough: int) -> float:

@@ -1,6 +1,7 @@
 """What every policy reads off its own artifact."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -47,11 +48,12 @@ class StoredPolicy:
         self._posterior = Posterior.of_artifact(self._artifact)
         self._offsets = TenantOffsets.of_artifact(self._artifact)
 
-    @property
+    # Asked for by every decision, hence cached.
+    @cached_property
     def name(self) -> str:
         return self._artifact.manifest.name
 
-    @property
+    @cached_property
     def version(self) -> str:
         return self._artifact.version
 
@@ -59,7 +61,7 @@ class StoredPolicy:
     def arms(self) -> tuple[str, ...]:
         return tuple(self._artifact.manifest.arms)
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         return tuple(self._artifact.manifest.metrics)
 

@@ -32,6 +32,7 @@ from router.api.strict_request import MAX_BODY_BYTES, StrictRequest
 from router.auth import Keys, caller_of
 from router.deciding.decider import Decider
 from router.drift_monitor import DriftMonitor
+from router.encoding_pool import EncodingPool
 from router.log.event_log import EventLog
 from router.log.event_reader import EventReader
 from router.log.spool import Spool
@@ -121,8 +122,9 @@ def create_app(
     answerer = Answerer(backends, Prompts.of(settings.answers), settings.answers, finished)
     names = settings.known_arm_names()
     drift = DriftMonitor(watcher.active, names, settings.drift.false_alarm_rate)
+    encoding = EncodingPool(settings.encoding.threads, settings.encoding.queue_size)
     services = Services(
-        settings, decider, watcher.active, log, watcher, metrics, answerer, drift, watch
+        settings, decider, watcher.active, log, watcher, metrics, answerer, drift, encoding, watch
     )
 
     @asynccontextmanager
@@ -137,6 +139,7 @@ def create_app(
             yield
         finally:
             reporting.cancel()
+            encoding.close()
             await backends.close()
             if watch is not None:
                 await watch.stop()

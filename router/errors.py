@@ -6,6 +6,7 @@ PolicyError (policies.errors)
     │   └── StoreInUseError      409  another service runs on the data directory
     ├── BadRequestError          400  a request whose parts don't fit together
     ├── SlowBodyError            408  a body that doesn't arrive in time
+    ├── EncoderBusyError         503  too many decisions wait for a slow encoder; Retry-After
     ├── KeyRequiredError         401  no key, or a wrong one
     ├── AdminKeyRequiredError    403  an admin endpoint without the admin key
     ├── OtherTenantError         403  a tenant's key, and another tenant's name
@@ -57,6 +58,14 @@ class SlowBodyError(RouterError):
 
     status = 408
     kind = "slow-body"
+
+
+class EncoderBusyError(RouterError):
+    """More decisions are waiting for the encoder than may."""
+
+    status = 503
+    kind = "encoder-busy"
+    retry_after_s = 1
 
 
 class KeyRequiredError(RouterError):

@@ -15,6 +15,7 @@ from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
 from policies.rollout import Rollout, WatchedMetric, WatchReport
 from router.deciding.budget_tracker import BudgetState
 from router.drift_monitor import DriftState
+from router.encoding_pool import EncodingState
 from router.log.event_log import LogCounters
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -55,6 +56,18 @@ class Metrics:
             "Decisions on queries unlike those the policy was trained on.",
             registry=registry,
         )
+        self._encoding_depth = Gauge(
+            "rag_router_encoding_depth",
+            "Decisions that wait for a slow encoder, or are being made off the event loop.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._encoding_refused = Counter(
+            "rag_router_encoding_refused",
+            "Decisions refused because too many waited for the encoder.",
+            registry=registry,
+        )
+        self._told_refused = 0
         self._drift = {
             name: Gauge(
                 f"rag_router_drift_{name}",
@@ -219,6 +232,12 @@ class Metrics:
             self._budgets["spend"].labels(budget).set(state.spend)
             unheld = state.status in ("out of reach", "unknown metric")
             self._budgets["unheld"].labels(budget).set(float(unheld))
+
+    def observe_encoding(self, state: EncodingState) -> None:
+        """Take over where the queue before a slow encoder stands."""
+        self._encoding_depth.set(state.depth)
+        self._encoding_refused.inc(state.refused - self._told_refused)
+        self._told_refused = state.refused
 
     def observe_feedback(self, events: Sequence[FeedbackGiven]) -> None:
         """Count feedback."""

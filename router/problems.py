@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from policies.errors import PolicyError
 from router.answers.errors import NoAnswerError
-from router.errors import KeyRequiredError, RouterError
+from router.errors import EncoderBusyError, KeyRequiredError, RouterError
 from router.log.errors import StoreUnavailableError
 from router.models.errors import ModelError
 
@@ -73,7 +73,7 @@ def from_policy_error(request: Request[Any, Any, Any], error: PolicyError) -> Re
         headers["x-decision-id"] = error.decision_id
     if isinstance(error, KeyRequiredError):
         headers["WWW-Authenticate"] = "Bearer"
-    elif isinstance(error, NoAnswerError):
+    elif isinstance(error, NoAnswerError | EncoderBusyError):
         headers["Retry-After"] = str(error.retry_after_s)
     elif error.status == StoreUnavailableError.status:
         headers["Retry-After"] = str(STORE_RETRY_AFTER_S)

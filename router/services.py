@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from router.answers.answerer import Answerer
 from router.deciding.decider import Decider
 from router.drift_monitor import DriftMonitor
+from router.encoding_pool import EncodingPool
 from router.log.event_log import EventLog
 from router.metrics import Metrics
 from router.policy_watcher import PolicyWatcher
@@ -26,6 +27,7 @@ class Services:
     metrics: Metrics
     answerer: Answerer
     drift: DriftMonitor
+    encoding: EncodingPool
     watch: RolloutWatch | None = None
     batch_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -36,6 +38,7 @@ class Services:
         self.metrics.observe_breakers(
             {breaker.name: breaker.state for breaker in self.answerer.backends.breakers}
         )
+        self.metrics.observe_encoding(self.encoding.state())
         self.metrics.observe_drift(self.drift.states())
         report = self.watch.report if self.watch is not None else None
         self.metrics.observe_rollout(self.watcher.rollout, report)

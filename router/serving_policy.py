@@ -19,13 +19,14 @@ MAX_EXPECTATION = 1e9
 class ServingPolicy(NamedTuple):
     """A policy, where this service's arms stand in it, and how it explores.
 
+    `columns` is None where the policy has the service's arms, in the service's order.
     `promoted` says that it was judged better, and isn't the cold start. `candidate` is the policy
     that is in shadow beside it (share 0) or in canary with this share of the draws. Immutable: a
     request takes one reference and sees one whole policy and candidate, whatever is swapped in.
     """
 
     policy: Policy
-    columns: NDArray[np.intp]
+    columns: NDArray[np.intp] | None
     exploration: Exploration
     fallback: str | None = None
     promoted: bool = True
@@ -41,14 +42,17 @@ class ServingPolicy(NamedTuple):
         self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
     ) -> Floats:
         """(n, A, M) expected metrics for each row's tenant, arms in the service's order."""
-        return self.policy.expected(features, tenants)[:, self.columns]
+        expected = self.policy.expected(features, tenants)
+        return expected if self.columns is None else expected[:, self.columns]
 
     def beliefs(
         self, features: NDArray[np.float32], tenants: Sequence[str] | None = None
     ) -> Beliefs | None:
         """Of metrics, (n, A, M), arms in the service's order; None where the policy has none."""
         beliefs = self.policy.beliefs(features, tenants)
-        return beliefs and Beliefs(*(part[:, self.columns] for part in beliefs))
+        if beliefs is None or self.columns is None:
+            return beliefs
+        return Beliefs(*(part[:, self.columns] for part in beliefs))
 
 
 def fit_to_service(
@@ -85,7 +89,10 @@ def fit_to_service(
             f"{feature_dimension}",
             field="tensors",
         )
-    return ServingPolicy(policy, columns, exploration, fallback, promoted, known)
+    in_order = np.array_equal(columns, np.arange(len(policy.arms)))
+    return ServingPolicy(
+        policy, None if in_order else columns, exploration, fallback, promoted, known
+    )
 
 
 def _try_beliefs(policy: Policy, feature_dimension: int) -> None:

@@ -211,6 +211,19 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"batch_delay_ms must lie in 0..1000, not at {self.batch_delay_ms}")
 
 
+class EncodingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many decisions that a slow encoder takes long over are made at once, and may wait."""
+
+    threads: int = 1
+    queue_size: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threads <= 64:
+            raise ValueError(f"threads must lie in 1..64, not at {self.threads}")
+        if not 0 <= self.queue_size <= 100_000:
+            raise ValueError(f"queue_size must lie in 0..100000, not at {self.queue_size}")
+
+
 class DriftSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How rarely a drift test of the service may raise a false alarm, over all of its stream."""
 
@@ -304,6 +317,7 @@ class Settings(PolicySettings, frozen=True, kw_only=True, forbid_unknown_fields=
     breakers: BreakerSettings = BreakerSettings()
     redis: RedisSettings = RedisSettings()
     log: LogSettings = LogSettings()
+    encoding: EncodingSettings = EncodingSettings()
     drift: DriftSettings = DriftSettings()
     audit: AuditSettings = AuditSettings()
     auth: AuthSettings = AuthSettings()

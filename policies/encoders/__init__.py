@@ -32,6 +32,10 @@ class Encoder(Protocol):
     def dimension(self) -> int:
         """Columns of what `encode` returns."""
 
+    @property
+    def quick(self) -> bool:
+        """Whether a query takes microseconds, so that it may be encoded on an event loop."""
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(len(texts), dimension) rows of norm 1; a text without a token gives a row of zeros.
 

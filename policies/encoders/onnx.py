@@ -49,6 +49,8 @@ class OnnxEncoder:
     texts beside it, and a logged decision could not be replayed.
     """
 
+    quick = False
+
     def __init__(self, config: OnnxConfig, digest: str, session: Any, tokenizer: Tokenizer) -> None:
         self.version = f"onnx:{config.name}:{digest}"
         self.dimension = config.dimension

@@ -7,7 +7,7 @@ already in the table, so a query costs one tokenizer call, one gather and one su
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from policies.encoders.digest import files_digest
+from policies.encoders.plain_words import words_of
 from policies.encoders.text import well_formed
 from policies.encoders.tokenizer_file import read_tokenizer
 from policies.errors import EncoderError
@@ -37,8 +38,10 @@ class StaticEncoder:
 
     table: (tokens, dimension) int8; scale: (tokens, 1) float32. Token t's vector is
     `scale[t] * table[t]`; the unknown token's scale is 0, so that it counts for nothing.
-    The table stays int8 in memory: 7.6 MB instead of 30, for one microsecond a query.
+    The table stays int8 in memory: 7.6 MB instead of 30, for two microseconds a query.
     """
+
+    quick = True
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class StaticEncoder:
         self._table = table
         self._scale = scale
         self._tokenizer = tokenizer
+        self._words = words_of(tokenizer)
 
     @classmethod
     def load(cls, directory: Path) -> StaticEncoder:
@@ -81,17 +85,20 @@ class StaticEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(len(texts), dimension) rows of norm 1; a text without a known token gives zeros."""
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for row, encoding in zip(rows, self._encodings(texts), strict=True):
-            self._write_direction(encoding.ids, row)
+        for start in range(0, len(texts), _TEXTS_A_STEP):
+            step = texts[start : start + _TEXTS_A_STEP]
+            for row, ids in zip(rows[start:], self._token_ids(step), strict=False):
+                self._write_direction(ids, row)
         return rows
 
-    def _encodings(self, texts: Sequence[str]) -> Iterator[Encoding]:
-        if len(texts) == 1:
-            # In the calling thread: a batch call would start the tokenizer's thread pool.
-            yield _tokenize_one(self._tokenizer, texts[0])
-            return
-        for start in range(0, len(texts), _TEXTS_A_STEP):
-            yield from _tokenize(self._tokenizer, list(texts[start : start + _TEXTS_A_STEP]))
+    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Each text's token ids: by its words where it is plain, from the tokenizer otherwise."""
+        if self._words is None:
+            return _tokenize(self._tokenizer, texts)
+        found = [self._words.ids(text) for text in texts]
+        others = [text for text, ids in zip(texts, found, strict=True) if ids is None]
+        asked = iter(_tokenize(self._tokenizer, others) if others else ())
+        return [next(asked) if ids is None else ids for ids in found]
 
     def _write_direction(self, ids: list[int], row: NDArray[np.float32]) -> None:
         """Writes the direction of the tokens' sum into `row`, leaving zeros where there is none.
@@ -102,26 +109,27 @@ class StaticEncoder:
         index = np.array(ids, dtype=np.intp)
         for start in range(0, len(index), _TOKENS_A_STEP):
             step = index[start : start + _TOKENS_A_STEP]
-            vectors = self._table.take(step, axis=0) * self._scale.take(step, axis=0)
+            vectors = self._table.take(step, axis=0).astype(np.float32)
+            vectors *= self._scale.take(step, axis=0)
             row += np.add.reduce(vectors, axis=0)
         length = math.sqrt(np.add.reduce(row * row))
         if length > 0.0:
             row /= length
 
 
-def _tokenize_one(tokenizer: Tokenizer, text: str) -> Encoding:
+def _tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     try:
-        return tokenizer.encode(text, add_special_tokens=False)
+        return [encoding.ids for encoding in _encodings(tokenizer, texts)]
     except TypeError:  # how tokenizers refuses a surrogate
-        return tokenizer.encode(well_formed(text), add_special_tokens=False)
-
-
-def _tokenize(tokenizer: Tokenizer, texts: list[str]) -> list[Encoding]:
-    try:
-        return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    except TypeError:
         clean = [well_formed(text) for text in texts]
-        return tokenizer.encode_batch_fast(clean, add_special_tokens=False)
+        return [encoding.ids for encoding in _encodings(tokenizer, clean)]
+
+
+def _encodings(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
+    if len(texts) == 1:
+        # In the calling thread: a batch call would start the tokenizer's thread pool.
+        return [tokenizer.encode(texts[0], add_special_tokens=False)]
+    return tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
 
 
 def _read_table(file: Path) -> tuple[str, NDArray[np.int8], NDArray[np.float32]]:

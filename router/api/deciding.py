@@ -1,6 +1,5 @@
 """What every deciding endpoint does: decide by the serving policy, log, count."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,7 +9,7 @@ from router.api.schemas import RouteRequest
 from router.deciding.decider import Decision
 from router.services import Services
 
-# Beyond this many characters, encoding would hold the event loop for more than about a millisecond.
+# Beyond this many characters, any encoder would hold the event loop for more than a millisecond.
 _ENCODE_OFF_LOOP_CHARS = 16_384
 
 
@@ -26,6 +25,7 @@ async def decide(
     Arms whose model or retriever is left alone for now are masked, and those in `unequipped`.
 
     Raises:
+        EncoderBusyError: too many decisions wait for an encoder that is slow.
         PolicyError: as Decider.decide.
     """
     started = time.perf_counter()
@@ -36,8 +36,8 @@ async def decide(
         services.decider.decide, requests, serving, in_batch=in_batch, unavailable=unavailable
     )
     try:
-        if sum(map(_characters, requests)) > _ENCODE_OFF_LOOP_CHARS:
-            decisions = await asyncio.to_thread(deciding)
+        if _holds_the_loop(requests, services):
+            decisions = await services.encoding.run(deciding)
         else:
             decisions = deciding()
     except NoAnswerError as error:
@@ -49,6 +49,12 @@ async def decide(
     services.drift.observe(events)
     services.metrics.observe_decisions(events, time.perf_counter() - started)
     return decisions
+
+
+def _holds_the_loop(requests: Sequence[RouteRequest], services: Services) -> bool:
+    if not services.decider.featurizer.encoder.quick:
+        return True
+    return sum(map(_characters, requests)) > _ENCODE_OFF_LOOP_CHARS
 
 
 def _characters(request: RouteRequest) -> int:

@@ -1,7 +1,7 @@
 """Requests as cases to decide on: query, objective and eligible arms, checked and resolved."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,10 @@ class CaseReader:
         """Take the settings; `budgets` say what their requests are weighed with now."""
         self._arms = settings.arm_list()
         self._rules = settings.rules
+        # What most requests ask for, resolved once: nothing changes or is changed by them.
+        self._unrestricted = eligibility(self._arms, self._rules, {}, None)
         self._objectives = settings.all_objectives()
+        self._named = {name: Objective(name, weights) for name, weights in self._objectives.items()}
         self._default_objective = settings.default_objective
         self._default_objectives = {
             tenant: own.default_objective(settings.default_objective)
@@ -54,11 +57,10 @@ class CaseReader:
         in_batch: bool,
     ) -> list[Case]:
         """One case a request; arguments and errors as for `Decider.decide`."""
-        metrics = known_metrics(self._objectives, serving.policy.metrics)
         cases = []
         for index, request in enumerate(requests):
             try:
-                cases.append(self._read(request, metrics, unavailable))
+                cases.append(self._read(request, serving.policy.metrics, unavailable))
             except PolicyError as error:
                 if in_batch:
                     error.field = f"requests[{index}].{error.field}"
@@ -66,30 +68,35 @@ class CaseReader:
         return cases
 
     def _read(
-        self, request: RouteRequest, metrics: frozenset[str], unavailable: Mapping[str, str]
+        self, request: RouteRequest, learned: Sequence[str], unavailable: Mapping[str, str]
     ) -> Case:
-        objective = resolve_objective(
-            request.objective,
-            self._objectives,
-            metrics,
-            default=self._default_objectives.get(request.tenant, self._default_objective),
-        )
-        if (tracked := self._budgets.weights(objective.name)) is not None:
-            objective = Objective(objective.name, tracked)
-        turns = request.conversation
-        check_query(request.query or last_user_text(turns))
-        query = routed_query(turns)
-        eligible = eligibility(
-            self._arms, self._rules, request.attributes, request.arms, unavailable
-        )
+        objective = self._objective(request, learned)
+        query = _query(request)
+        eligible = self._unrestricted
+        if request.attributes or request.arms is not None or unavailable:
+            eligible = eligibility(
+                self._arms, self._rules, request.attributes, request.arms, unavailable
+            )
         if not any(eligible.mask):
-            names = [arm.name for arm in self._arms]
-            why_not = zip(names, eligible.why_not, strict=True)
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in why_not)
-            if set(unavailable.values()) & set(eligible.why_not):
-                raise NoAnswerError(f"no arm is left to take now ({reasons})")
-            raise ArmError(f"no eligible arm is left ({reasons})", field="arms")
+            self._refuse(eligible, unavailable)
         return Case(request, query, objective, eligible)
+
+    def _objective(self, request: RouteRequest, learned: Sequence[str]) -> Objective:
+        wanted = request.objective
+        if wanted is None:
+            wanted = self._default_objectives.get(request.tenant, self._default_objective)
+        if isinstance(wanted, dict) or wanted not in self._named:
+            metrics = known_metrics(self._objectives, learned)
+            return resolve_objective(wanted, self._objectives, metrics)
+        tracked = self._budgets.weights(wanted)
+        return self._named[wanted] if tracked is None else Objective(wanted, tracked)
+
+    def _refuse(self, eligible: Eligibility, unavailable: Mapping[str, str]) -> NoReturn:
+        why_not = zip(self._arms, eligible.why_not, strict=True)
+        reasons = "; ".join(f"{arm.name}: {reason}" for arm, reason in why_not)
+        if set(unavailable.values()) & set(eligible.why_not):
+            raise NoAnswerError(f"no arm is left to take now ({reasons})")
+        raise ArmError(f"no eligible arm is left ({reasons})", field="arms")
 
     def flag_unknown(
         self, cases: list[Case], features: NDArray[np.float32], serving: ServingPolicy
@@ -101,8 +108,16 @@ class CaseReader:
         settings = self._out_of_distribution
         if serving.known is None or settings.alpha == 0.0:
             return cases
-        for row, p_value in enumerate(serving.known.p_values(features).tolist()):
-            if p_value <= settings.alpha:
-                kept = keep_to_safe_arm(cases[row].eligibility, self._arms, settings, p_value)
-                cases[row] = cases[row]._replace(eligibility=kept, out_of_distribution=True)
+        for row, p_value in serving.known.foreign(features, settings.alpha):
+            kept = keep_to_safe_arm(cases[row].eligibility, self._arms, settings, p_value)
+            cases[row] = cases[row]._replace(eligibility=kept, out_of_distribution=True)
         return cases
+
+
+def _query(request: RouteRequest) -> str:
+    """What the request asks, checked."""
+    if not request.messages:
+        return check_query(request.query)
+    turns = request.conversation
+    check_query(request.query or last_user_text(turns))
+    return routed_query(turns)

@@ -18,7 +18,8 @@ from router.deciding.budgets import Budgets
 from router.deciding.candidate_draws import CandidateDraws, draws_with_candidate
 from router.deciding.cases import Case, CaseReader
 from router.deciding.decision_record import DecisionRecord, Drawn
-from router.deciding.outlook import Outlook, Outlooks
+from router.deciding.outlook import Outlooks
+from router.deciding.rows import Row, rows_of
 from router.serving_policy import ServingPolicy
 
 _LOGGER = logging.getLogger(__name__)
@@ -91,10 +92,8 @@ class Decider:
         cases = self._cases.flag_unknown(cases, features, serving)
         outlook = self._outlooks.of(serving, features, cases)
         draws = self._draws(outlook.probabilities, features, cases, serving)
-        return [
-            self._decision(row, case, serving, outlook, draws, features[row])
-            for row, case in enumerate(cases)
-        ]
+        rows = rows_of(cases, outlook, draws.probabilities, features)
+        return [self._decision(row, serving, draws, features) for row in rows]
 
     def _draws(
         self,
@@ -109,8 +108,10 @@ class Decider:
         no part in the rollout.
         """
         candidate = serving.candidate
+        if candidate is None:
+            return CandidateDraws(incumbent)
         takes_part = np.array([case.request.explore for case in cases])
-        if candidate is None or not takes_part.any():
+        if not takes_part.any():
             return CandidateDraws(incumbent)
         version = candidate.policy.version
         try:
@@ -126,27 +127,28 @@ class Decider:
 
     def _decision(
         self,
-        row: int,
-        case: Case,
+        row: Row,
         serving: ServingPolicy,
-        outlook: Outlook,
         draws: CandidateDraws,
         features: NDArray[np.float32],
     ) -> Decision:
+        case = row.case
         decision_id = self._new_id()
-        probabilities, utilities = draws.probabilities[row], outlook.utilities[row]
-        arm = choose(probabilities, decision_id)
-        best = int(np.where(case.eligibility.mask, utilities, -np.inf).argmax())
-        explored = bool(utilities[arm] < utilities[best])
-        drawn = Drawn(decision_id, row, arm, probabilities, explored)
-        event = draws.mark(self._record.event(case, serving, outlook, drawn, features), row)
-        reasons = [*case.eligibility.rules, *serving.policy.reasons(features), *draws.reasons(row)]
+        arm = choose(row.probabilities, decision_id)
+        explored = row.utilities[arm] < row.utilities[row.best]
+        event = self._record.event(row, serving, Drawn(decision_id, arm, explored))
+        event = draws.mark(event, row.number)
+        reasons = [
+            *case.eligibility.rules,
+            *serving.policy.reasons(features[row.number]),
+            *draws.reasons(row.number),
+        ]
         if explored:
             reasons.append(
-                f"explored: {self.arms[best].name} looked best, {event.arm} was drawn with "
+                f"explored: {self.arms[row.best].name} looked best, {event.arm} was drawn with "
                 f"probability {event.propensity:.3f}"
             )
         self.budgets.decided(event, self._outlooks.exploration(case.request, serving))
         if (budget_note := self.budgets.note(case.objective.name)) is not None:
             reasons.append(budget_note)
-        return Decision(self._record.response(event, case, utilities, reasons), event)
+        return Decision(self._record.response(event, row, reasons), event)

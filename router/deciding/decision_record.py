@@ -1,31 +1,25 @@
 """A decision as it is logged and as its caller is told."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from typing import NamedTuple
 
-import numpy as np
 from msgspec import UNSET
-from numpy.typing import NDArray
 
 from policies.arms import Arm
 from policies.audit import is_audited
 from policies.events import DecisionMade, TextPolicy
-from policies.features import pack_features
-from policies.policy import Floats
 from policies.query import loggable_text, query_hash
 from router.api.schemas import ArmOutlook, PolicyReference, RouteResponse
-from router.deciding.cases import Case
-from router.deciding.outlook import Outlook
+from router.deciding.rows import Row
 from router.serving_policy import ServingPolicy
 
 
 class Drawn(NamedTuple):
-    """What was drawn for row `row` of an outlook: the arm, with these probabilities (A,)."""
+    """What was drawn: the arm, and whether another looked better."""
 
     decision_id: str
-    row: int
     arm: int
-    probabilities: Floats
     explored: bool
 
 
@@ -43,44 +37,36 @@ class DecisionRecord:
         clock: Callable[[], float],
     ) -> None:
         """Take what every record has in common."""
-        self._arms = arms
         self._names = [arm.name for arm in arms]
-        self._route_of = {arm.name: arm.route or "" for arm in arms}
+        self._routes = [arm.route or "" for arm in arms]
         self._feature_version = feature_version
         self._text = text
         self._logged_attributes = frozenset(logged_attributes)
         self._audit_share = audit_share
         self._clock = clock
 
-    def event(
-        self,
-        case: Case,
-        serving: ServingPolicy,
-        outlook: Outlook,
-        drawn: Drawn,
-        features: NDArray[np.float32],
-    ) -> DecisionMade:
-        """The event of a draw; `features` (d,) are the case's."""
-        mask = case.eligibility.mask
+    def event(self, row: Row, serving: ServingPolicy, drawn: Drawn) -> DecisionMade:
+        """The event of a draw."""
+        case = row.case
         return DecisionMade(
             decision_id=drawn.decision_id,
             at=self._clock(),
             arms=self._names,
-            eligible=[name for name, eligible in zip(self._names, mask, strict=True) if eligible],
-            probabilities=drawn.probabilities.tolist(),
+            eligible=list(compress(self._names, case.eligibility.mask)),
+            probabilities=row.probabilities,
             arm=self._names[drawn.arm],
-            propensity=float(drawn.probabilities[drawn.arm]),
+            propensity=row.probabilities[drawn.arm],
             policy=serving.policy.name,
             policy_version=serving.policy.version,
             objective=case.objective.name,
             weights=case.objective.weights,
-            expected=outlook.expected_by_metric(drawn.row),
+            expected=row.expected,
             explored=drawn.explored,
             explore=case.request.explore,
             tenant=case.request.tenant,
             query=loggable_text(case.query, self._text),
             query_hash=query_hash(case.query),
-            features=pack_features(features),
+            features=row.features,
             feature_version=self._feature_version,
             rules=case.eligibility.rules,
             fallback=serving.fallback,
@@ -93,25 +79,23 @@ class DecisionRecord:
             audit=is_audited(drawn.decision_id, self._audit_share),
         )
 
-    def response(
-        self, event: DecisionMade, case: Case, utilities: Floats, reasons: list[str]
-    ) -> RouteResponse:
-        """What the caller is told; `utilities` (A,)."""
-        outlooks = [
-            ArmOutlook(
-                arm=arm.name,
-                route=arm.route or "",
-                probability=event.probabilities[index],
-                eligible=case.eligibility.why_not[index] is None,
-                expected={metric: values[index] for metric, values in event.expected.items()},
-                utility=float(utilities[index]),
-                why_not=case.eligibility.why_not[index],
-            )
-            for index, arm in enumerate(self._arms)
-        ]
+    def response(self, event: DecisionMade, row: Row, reasons: list[str]) -> RouteResponse:
+        """What the caller is told."""
+        eligibility = row.case.eligibility
+        by_arm = zip(
+            self._names,
+            self._routes,
+            row.probabilities,
+            eligibility.mask,
+            _by_arm(row.expected),
+            row.utilities,
+            eligibility.why_not,
+            strict=True,
+        )
+        outlooks = [ArmOutlook(*arm) for arm in by_arm]
         return RouteResponse(
             decision_id=event.decision_id,
-            route=self._route_of[event.arm],
+            route=self._routes[self._names.index(event.arm)],
             arm=event.arm,
             propensity=event.propensity,
             explored=event.explored,
@@ -121,3 +105,9 @@ class DecisionRecord:
             fallback=event.fallback,
             audit=True if event.audit else UNSET,
         )
+
+
+def _by_arm(expected: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    """For each arm its expected metrics, from for each metric its arms'."""
+    of_arms = zip(*expected.values(), strict=True)
+    return [dict(zip(expected, values, strict=True)) for values in of_arms]

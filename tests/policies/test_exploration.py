@@ -29,8 +29,10 @@ explorations = st.builds(
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    shape = (draw(st.integers(1, 5)), draw(st.integers(1, 6)))
-    utilities = draw(arrays(np.float64, shape, elements=st.floats(-1e6, 1e6)))
+    shape = (draw(st.integers(1, 5)), draw(st.integers(1, 9)))
+    # Some are equal: their shares are.
+    worth = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.5, 0.25]))
+    utilities = draw(arrays(np.float64, shape, elements=worth))
     eligible = draw(arrays(np.bool_, shape))
     eligible[:, draw(st.integers(0, shape[1] - 1))] = True
     return utilities, eligible
@@ -64,6 +66,19 @@ def test_what_masked_arms_are_worth_changes_nothing(
         arm_probabilities(utilities, eligible, exploration, Beliefs(utilities, np.abs(utilities))),
         arm_probabilities(changed, eligible, exploration, Beliefs(changed, np.abs(changed))),
     )
+
+
+@given(cases(), explorations)
+def test_a_request_has_the_same_probabilities_alone_and_in_a_batch(
+    case: tuple[np.ndarray, np.ndarray], exploration: Exploration
+) -> None:
+    utilities, eligible = case
+    beliefs = Beliefs(utilities[:, ::-1], np.abs(utilities))
+    together = arm_probabilities(utilities, eligible, exploration, beliefs)
+    for row in range(len(utilities)):
+        own = Beliefs(beliefs.means[[row]], beliefs.variances[[row]])
+        alone = arm_probabilities(utilities[[row]], eligible[[row]], exploration, own)
+        assert alone.tobytes() == together[[row]].tobytes()
 
 
 def test_squarecb_follows_the_formula() -> None:

@@ -12,6 +12,7 @@ from policies.errors import ArtifactError
 from policies.features import Featurizer
 from policies.loading import load_policy
 from policies.novelty import KnownQueries
+from policies.question import QUESTION_FEATURES
 from policies.rule_policy import RulePolicy
 from tests.training.worlds import always, features_of, outcome_rows
 from training.fit.known_queries import MIN_ROWS, fit_known_queries, with_known_queries
@@ -119,3 +120,26 @@ def test_a_negative_count_is_refused(tensors: dict[str, NDArray[Any]]) -> None:
     counts[0, 0] = -1
     with pytest.raises(ArtifactError, match="don't fit each other"):
         KnownQueries({**tensors, "known_counts": counts})
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.005, 0.05, 0.5])
+def test_foreign_rows_are_exactly_those_of_small_p_values(alpha: float) -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.uniform(0.1, 4.0, size=(400, 1))
+    rows = (spread * rng.normal(size=(400, 40))).astype(np.float32)
+    known = KnownQueries(
+        {
+            "known_shift": np.zeros(40, np.float32),
+            "known_scale": np.ones(40, np.float32),
+            "known_prototypes": np.zeros((1, 40), np.float32),
+            "known_distances": np.sort(np.rint(1e4 * (rows[:300] ** 2).sum(axis=1))),
+            "known_directions": np.zeros((0, 40), np.float32),
+            "known_edges": np.zeros((1 + len(QUESTION_FEATURES), 1)),
+            "known_counts": np.ones((1 + len(QUESTION_FEATURES), 3), np.int64),
+        }
+    )
+    p_values = known.p_values(rows)
+    wanted = [(row, p) for row, p in enumerate(p_values.tolist()) if p <= alpha]
+    assert known.foreign(rows, alpha) == wanted
+    alone = [(row, *known.foreign(rows[[row]], alpha)) for row in range(100)]
+    assert [row for row, *found in alone if found] == [row for row, _ in wanted if row < 100]

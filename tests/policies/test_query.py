@@ -1,6 +1,8 @@
 """A query's limits, its hash, and what the log may hold of it."""
 
+import re
 import time
+from hashlib import blake2b
 
 import pytest
 from hypothesis import given
@@ -36,6 +38,14 @@ def test_other_words_or_only_symbols_differ() -> None:
 def test_any_text_has_a_hash_of_16_hex_digits(text: str) -> None:
     assert len(query_hash(text)) == 16
     int(query_hash(text), 16)
+
+
+@given(st.one_of(st.text(max_size=80), st.text(st.characters(max_codepoint=127), max_size=80)))
+def test_a_hash_is_of_the_folded_words_whatever_the_alphabet(text: str) -> None:
+    """Stored logs and Bloom filters hold such hashes."""
+    words = re.findall(r"\w+", text.casefold())
+    normal = " ".join(words) if words else re.sub(r"\s+", " ", text.strip())
+    assert query_hash(text) == blake2b(normal.encode(), digest_size=8).hexdigest()
 
 
 @pytest.mark.parametrize(

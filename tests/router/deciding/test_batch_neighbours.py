@@ -1,0 +1,141 @@
+"""What is logged of a query doesn't depend on the queries it came with."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from policies.artifact import Manifest
+from policies.blend_policy import BlendPolicy
+from policies.encoders import Encoder
+from policies.exploration import Exploration
+from policies.features import Featurizer
+from policies.reward_model import HiddenLayer, Landmarks, RewardModel, Scaling
+from router.api.schemas import RouteRequest
+from router.deciding.decider import Decider
+from router.serving_policy import ServingPolicy, fit_to_service
+from router.settings import Settings
+from training.fit.known_queries import fit_known_queries
+
+TEXT = "who wrote a film about the river bank in 1998 and where is it than café Madame Lu"
+METRICS = ["quality", "cost_usd", "latency_s"]
+
+
+def queries(count: int) -> list[str]:
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(TEXT.split(), rng.integers(1, 30))) + "?" for _ in range(count)]
+
+
+def serving(decider: Decider) -> ServingPolicy:
+    """A policy of every block, which knows queries."""
+    rng = np.random.default_rng(1)
+    d = decider.featurizer.dimension
+
+    def numbers(*shape: int) -> np.ndarray:
+        return (0.3 * rng.normal(size=shape)).astype(np.float32)
+
+    model = RewardModel(
+        scaling=Scaling(numbers(d), np.ones(d, dtype=np.float32)),
+        intercepts=rng.random((3, 3)),
+        bounded=np.array([True, False, False]),
+        linear=numbers(3, 3, d),
+        landmarks=Landmarks(numbers(60, d), 0.05),
+        landmark_heads=numbers(3, 3, 60),
+        hidden=HiddenLayer(numbers(d, 40), numbers(40)),
+        hidden_heads=numbers(3, 3, 40),
+    )
+    version = decider.featurizer.version
+    manifest = Manifest(
+        kind="blend",
+        name="all blocks",
+        arms=[arm.name for arm in decider.arms],
+        metrics=METRICS,
+        feature_version=version,
+        created_at="",
+    )
+    known = fit_known_queries(decider.featurizer.features(queries(300)), 0)
+    policy = BlendPolicy(manifest, model, carried=known)
+    return fit_to_service(policy, decider.arms, version, d, Exploration(), promoted=True)
+
+
+def logged(encoder: Encoder, size: int, order: np.ndarray, texts: list[str]) -> list[Any]:
+    """What stands in the log of each text, decided in this order and in batches of this size."""
+    name = {text: f"decision-{number}" for number, text in enumerate(texts)}
+    found: dict[str, Any] = {}
+    ids: list[str] = []
+    decider = Decider(Settings(), Featurizer(encoder), new_id=lambda: ids.pop(0))
+    policy = serving(decider)
+    for start in range(0, len(texts), size):
+        batch = [texts[index] for index in order[start : start + size]]
+        ids += [name[text] for text in batch]
+        for text, decision in zip(
+            batch, decider.decide([RouteRequest(query=text) for text in batch], policy), strict=True
+        ):
+            event = decision.event
+            found[text] = (event.arm, event.probabilities, event.expected, event.features)
+    return [found[text] for text in texts]
+
+
+def same_in_any_company(encoder: Encoder) -> None:
+    texts = list(dict.fromkeys(queries(540)))[:512]
+    in_order = np.arange(len(texts))
+    alone = logged(encoder, 1, in_order, texts)
+    assert logged(encoder, 3, in_order, texts) == alone
+    assert logged(encoder, 64, in_order, texts) == alone
+    assert logged(encoder, 64, np.random.default_rng(2).permutation(len(texts)), texts) == alone
+    assert len({arm for arm, *_ in alone}) == 3
+
+
+def test_decisions_are_the_same_bits_alone_in_batches_and_in_another_order(
+    encoder: Encoder,
+) -> None:
+    same_in_any_company(encoder)
+
+
+@pytest.mark.encoders
+@pytest.mark.parametrize("quantised", [False, True])
+def test_so_they_are_with_a_transformers_encoder_quantised_or_not(
+    tmp_path: Path, quantised: bool
+) -> None:
+    """A dynamically quantised layer takes its scale from all that is multiplied together."""
+    pytest.importorskip("onnxruntime")
+    same_in_any_company(small_encoder(tmp_path, quantised=quantised))
+
+
+def small_encoder(directory: Path, *, quantised: bool) -> Encoder:
+    """Token vectors, one layer, their mean: with the shipped tokenizer and random weights."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime.quantization import quantize_dynamic
+
+    from policies.encoders import SHIPPED, load_encoder
+
+    rng = np.random.default_rng(3)
+    tables = {
+        "table": rng.normal(size=(30_000, 32)).astype(np.float32),
+        "layer": rng.normal(size=(32, 32)).astype(np.float32),
+        "axes": np.array([1]),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["vectors"]),
+        helper.make_node("MatMul", ["vectors", "layer"], ["mixed"]),
+        helper.make_node("Tanh", ["mixed"], ["bent"]),
+        helper.make_node("ReduceMean", ["bent", "axes"], ["sentence"], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", "t"])],
+        [helper.make_tensor_value_info("sentence", TensorProto.FLOAT, ["n", 32])],
+        [numpy_helper.from_array(values, name) for name, values in tables.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, directory / ("whole.onnx" if quantised else "model.onnx"))
+    if quantised:
+        quantize_dynamic(directory / "whole.onnx", directory / "model.onnx")
+    (directory / "tokenizer.json").write_bytes((SHIPPED / "tokenizer.json").read_bytes())
+    (directory / "encoder.json").write_text(
+        '{"name": "small", "dimension": 32, "inputs": ["input_ids"]}'
+    )
+    return load_encoder(f"onnx:{directory}")
