@@ -22,7 +22,6 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import argparse
-import json
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from bench_report import Report, write_report
+from bench_report import Row as ReportRow
 
 from policies.artifact import Manifest
 from policies.blend_policy import BlendPolicy
@@ -72,9 +73,18 @@ def main() -> None:
     print(f"{'part':<46}{'p50 µs':>8}{'p99 µs':>8}")
     for name, p50, p99 in rows:
         print(f"{name:<46}{p50:>8.1f}{p99:>8.1f}")
-    if given.json is not None:
-        table = [{"part": name, "p50_us": p50, "p99_us": p99} for name, p50, p99 in rows]
-        given.json.write_text(json.dumps({"machine": machine, "parts": table}, indent=2) + "\n")
+    write_report(given.json, Report("decision_path", reported(rows)))
+
+
+def reported(rows: Sequence[Row]) -> list[ReportRow]:
+    """The same rows for a report, with the goals of the whole decision."""
+    whole = "the whole decision, squarecb"
+    goals = {(whole, 50): "<= 60", (whole, 99): "<= 400"}
+    return [
+        ReportRow(f"{name}, p{rank}", value, "µs", goals.get((name, rank)))
+        for name, p50, p99 in rows
+        for rank, value in ((50, p50), (99, p99))
+    ]
 
 
 def parts(decider: Decider, calls: int) -> list[Row]:
@@ -129,6 +139,19 @@ def different_requests(count: int) -> list[RouteRequest]:
 def served(decider: Decider, kind: Kind) -> ServingPolicy:
     """A policy of three arms and three metrics, promoted."""
     featurizer = decider.featurizer
+    return fit_to_service(
+        blend(featurizer),
+        decider.arms,
+        featurizer.version,
+        featurizer.dimension,
+        Exploration(kind=kind),
+        promoted=True,
+    )
+
+
+def blend(featurizer: Featurizer) -> BlendPolicy:
+    """A policy of three arms and three metrics, of the size that training ships."""
+    d = featurizer.dimension
     manifest = Manifest(
         kind="blend",
         name="for timing",
@@ -137,11 +160,7 @@ def served(decider: Decider, kind: Kind) -> ServingPolicy:
         feature_version=featurizer.version,
         created_at="",
     )
-    d = featurizer.dimension
-    policy = BlendPolicy(manifest, reward_model(d), carried={**known(d), **posterior(d)})
-    return fit_to_service(
-        policy, decider.arms, featurizer.version, d, Exploration(kind=kind), promoted=True
-    )
+    return BlendPolicy(manifest, reward_model(d), carried={**known(d), **posterior(d)})
 
 
 def numbers(seed: int, *shape: int) -> np.ndarray:
