@@ -63,9 +63,14 @@ BRIDGE = Family.of(
     "founder",
 )
 
-_FIRST_WORDS: frozenset[bytes] = frozenset().union(
-    *(family.first_words for family in (TIME_SENSITIVE, STYLE, SOURCES, COMPARISON, BRIDGE))
-)
+FAMILIES = (TIME_SENSITIVE, STYLE, SOURCES, COMPARISON, BRIDGE)
+
+_FIRST_WORDS: frozenset[bytes] = frozenset().union(*(family.first_words for family in FAMILIES))
+# By first word the places in FAMILIES of those that it may begin a member of.
+FAMILIES_BY_CUE = {
+    word: [place for place, family in enumerate(FAMILIES) if word in family.first_words]
+    for word in _FIRST_WORDS
+}
 
 
 def first_words_in(letters: bytes) -> frozenset[bytes]:
