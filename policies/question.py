@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from string import digits
 
 from policies.query import ascii_words
-from policies.word_families import FAMILIES, FAMILIES_BY_CUE, first_words_in
+from policies.word_families import FAMILIES, FAMILIES_BY_CUE, cues_among, cues_in
 
 # Long queries are prompts with pasted text; what they ask stands at one of their ends.
 _HEAD, _TAIL = 1_500, 500
@@ -73,8 +73,10 @@ def question_features(text: str) -> list[float]:
     letters = lowered.encode("ascii", "replace")
     words = _words(letters) if ascii_only else _words_of_any(text)
     count = _digits(letters) if ascii_only else sum(character.isdigit() for character in text)
-    time_sensitive, style, sources, comparison, bridge = _family_shares(
-        first_words_in(letters), lowered if ascii_only else None, text
+    time_sensitive, style, sources, comparison, bridge = (
+        _family_shares(lowered, ascii_words(letters) if b"'" in letters else words)
+        if ascii_only
+        else _family_shares_of_any(text, letters)
     )
     return [  # a plain list, made in one go: this runs for every decision
         min(math.log1p(len(words)) / 6.0, 1.0),
@@ -96,19 +98,22 @@ def question_features(text: str) -> list[float]:
     ]
 
 
-def _family_shares(cues: frozenset[bytes], lowered: str | None, text: str) -> Sequence[float]:
-    """Each family's share; `lowered` is the text in lower case if it is ASCII, else None."""
+def _family_shares(lowered: str, words: Sequence[bytes]) -> Sequence[float]:
+    """Each family's share of ASCII text in lower case."""
+    cues = cues_among(words)
     if not cues:
         return _NO_SHARES
     shares = list(_NO_SHARES)
     for family in {family for cue in cues for family in FAMILIES_BY_CUE[cue]}:
-        pattern = FAMILIES[family]
-        found = (
-            pattern.pattern.findall(text)
-            if lowered is None
-            else pattern.in_lower_ascii.findall(lowered)
-        )
-        shares[family] = _share(len(found), 2)
+        shares[family] = _share(FAMILIES[family].count(lowered, words, cues), 2)
+    return shares
+
+
+def _family_shares_of_any(text: str, letters: bytes) -> Sequence[float]:
+    """Each family's share of any text, whose ASCII part in lower case is `letters`."""
+    shares = list(_NO_SHARES)
+    for family in {family for cue in cues_in(letters) for family in FAMILIES_BY_CUE[cue]}:
+        shares[family] = _share(len(FAMILIES[family].pattern.findall(text)), 2)
     return shares
 
 
