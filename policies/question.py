@@ -105,7 +105,7 @@ def _family_shares(lowered: str, words: Sequence[bytes]) -> Sequence[float]:
         return _NO_SHARES
     shares = list(_NO_SHARES)
     for family in {family for cue in cues for family in FAMILIES_BY_CUE[cue]}:
-        shares[family] = _share(FAMILIES[family].count(lowered, words, cues), 2)
+        shares[family] = _share(FAMILIES[family].times_in(lowered, words, cues), 2)
     return shares
 
 

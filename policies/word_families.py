@@ -34,7 +34,7 @@ class Family(NamedTuple):
             frozenset(openings.encode().split()),
         )
 
-    def count(self, lowered: str, words: Sequence[bytes], cues: frozenset[bytes]) -> int:
+    def times_in(self, lowered: str, words: Sequence[bytes], cues: frozenset[bytes]) -> int:
         """How often it stands in ASCII text in lower case with these words; `cues` are those of the
         words that belong to any family.
         """

@@ -32,6 +32,8 @@ TOKENIZER_FILE = "tokenizer.json"
 _STEP_NUMBERS = 8192
 # So many texts' vectors fit the processor's second cache.
 _TEXTS_A_STEP, _TEXTS_TOGETHER = 256, 16
+# Below the length of any sum of tokens that count.
+_NO_LENGTH = np.float32(1e-30)
 # Gathered together are texts whose tokens are as many, rounded up to a multiple of this.
 _MULTIPLE = 4
 
@@ -147,8 +149,7 @@ class StaticEncoder:
 def _directions(sums: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each of n sums at length 1, in place; zeros stay zeros."""
     lengths = np.sqrt(np.add.reduce(sums * sums, axis=1, keepdims=True))
-    lengths[lengths == 0.0] = 1.0
-    sums /= lengths
+    sums /= np.maximum(lengths, _NO_LENGTH)
     return sums
 
 

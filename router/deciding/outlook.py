@@ -23,21 +23,14 @@ from router.serving_policy import ServingPolicy
 
 
 class Outlook(NamedTuple):
-    """Of n cases: expected (n, A, M), of these metrics, by case (the last may have none for the
-    last column); of each arm (n, A) utility, whether it is eligible, and its probability.
+    """Of n cases: expected (n, A, M), of these metrics, by case (some may have none for the last
+    column); of each arm (n, A) its utility and its probability.
     """
 
     expected: Floats
     metrics: Sequence[tuple[str, ...]]
     utilities: Floats
-    eligible: Bools
     probabilities: Floats
-
-    def best(self) -> NDArray[np.intp]:
-        """(n,) the eligible arm of greatest utility."""
-        if self.eligible.all():
-            return np.asarray(self.utilities.argmax(axis=1))
-        return np.asarray(np.where(self.eligible, self.utilities, -np.inf).argmax(axis=1))
 
 
 class Outlooks:
@@ -87,7 +80,7 @@ class Outlooks:
         utilities = np.add.reduce(expected * weights[:, None], axis=2)
         eligible = np.array([case.eligibility.mask for case in cases])
         probabilities = _probabilities(utilities, eligible, explorations, beliefs)
-        return Outlook(expected, metrics_by_case, utilities, eligible, probabilities)
+        return Outlook(expected, metrics_by_case, utilities, probabilities)
 
     def exploration(self, request: RouteRequest, serving: ServingPolicy) -> Exploration:
         """With which a request is decided: none if it asks so, its tenant's, or the service's."""

@@ -1,6 +1,7 @@
 """The outlook on each case as plain numbers, from which its event and its answer are written."""
 
 from collections.abc import Sequence
+from itertools import compress, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ def rows_of(
     making them.
     """
     by_metric, by_arm = outlook.expected.transpose(0, 2, 1).tolist(), outlook.expected.tolist()
+    utilities = outlook.utilities.tolist()
     return list(
         map(
             Row,
@@ -49,12 +51,19 @@ def rows_of(
             cases,
             map(dict, map(zip, outlook.metrics, by_metric)),
             [
-                [dict(zip(metrics, own, strict=False)) for own in arms]
+                list(map(dict, map(zip, repeat(metrics), arms)))
                 for metrics, arms in zip(outlook.metrics, by_arm, strict=True)
             ],
-            outlook.utilities.tolist(),
+            utilities,
             probabilities.tolist(),
-            outlook.best().tolist(),
+            map(_best, utilities, [case.eligibility.mask for case in cases]),
             pack_rows(features),
         )
     )
+
+
+def _best(utilities: Sequence[float], eligible: Sequence[bool]) -> int:
+    """The first eligible arm of greatest utility."""
+    if False not in eligible:
+        return utilities.index(max(utilities))
+    return max(compress(range(len(eligible)), eligible), key=utilities.__getitem__)
