@@ -54,4 +54,4 @@ class BlendPolicy(StoredPolicy):
         return self._rewards.bounds(scores)
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:  # noqa: ARG002
-        return [f"learned from {self._artifact.manifest.training.get('rows', 'some')} rows"]
+        return [self._learned_from]

@@ -31,8 +31,9 @@ class Featurizer:
         """(n, dimension) float32, every value exactly representable in the log's float16."""
         matrix = np.empty((len(queries), self.dimension), dtype=LOGGED_DTYPE)
         matrix[:, : self.encoder.dimension] = self.encoder.encode(queries)
-        questions = [question_features(query) for query in queries]
-        matrix[:, self.encoder.dimension :] = questions or np.empty((0, len(QUESTION_FEATURES)))
+        if queries:
+            questions = np.array([question_features(query) for query in queries])
+            matrix[:, self.encoder.dimension :] = questions
         return matrix.astype(np.float32)
 
 

@@ -99,4 +99,4 @@ class LinearPolicy(StoredPolicy):
         return np.where(self._logistic, bounded, scores)
 
     def reasons(self, features: NDArray[np.float32]) -> list[str]:  # noqa: ARG002
-        return [f"learned from {self._artifact.manifest.training.get('rows', 'some')} rows"]
+        return [self._learned_from]

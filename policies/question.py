@@ -5,18 +5,11 @@ Each is a number in 0..1, so that one regularisation suits them all and a person
 
 import math
 import re
+from collections.abc import Sequence
 from string import digits
 
 from policies.query import ascii_words
-from policies.word_families import (
-    BRIDGE,
-    COMPARISON,
-    SOURCES,
-    STYLE,
-    TIME_SENSITIVE,
-    Family,
-    first_words_in,
-)
+from policies.word_families import FAMILIES, FAMILIES_BY_CUE, cues_among, cues_in
 
 # Long queries are prompts with pasted text; what they ask stands at one of their ends.
 _HEAD, _TAIL = 1_500, 500
@@ -67,6 +60,7 @@ QUESTION_FEATURES: tuple[str, ...] = (
 )
 
 _ASKED = {word.encode(): [float(word == other) for other in _OPENINGS] for word in _OPENINGS}
+_NO_SHARES = (0.0,) * len(FAMILIES)
 _ASKED_NOTHING = [0.0] * len(_OPENINGS)
 
 
@@ -79,34 +73,48 @@ def question_features(text: str) -> list[float]:
     letters = lowered.encode("ascii", "replace")
     words = _words(letters) if ascii_only else _words_of_any(text)
     count = _digits(letters) if ascii_only else sum(character.isdigit() for character in text)
-    cues = first_words_in(letters)
-
-    def share_of(family: Family) -> float:
-        if cues.isdisjoint(family.first_words):
-            return 0.0
-        found = (
-            family.in_lower_ascii.findall(lowered) if ascii_only else family.pattern.findall(text)
-        )
-        return _share(len(found), 2)
-
+    time_sensitive, style, sources, comparison, bridge = (
+        _family_shares(lowered, ascii_words(letters) if b"'" in letters else words)
+        if ascii_only
+        else _family_shares_of_any(text, letters)
+    )
     return [  # a plain list, made in one go: this runs for every decision
         min(math.log1p(len(words)) / 6.0, 1.0),
         _share(len(_NAMES.findall(text)), 4),
         _share(count, 8),
         float(count > 0 and _YEAR.search(text) is not None),
         float('"' in text or "“" in text),
-        share_of(TIME_SENSITIVE),
-        share_of(STYLE),
-        share_of(SOURCES),
+        time_sensitive,
+        style,
+        sources,
         float(_has_arithmetic(text, lowered, count)),
-        share_of(COMPARISON),
-        share_of(BRIDGE),
+        comparison,
+        bridge,
         float(_contains(text, _CODE_CUES) and _CODE.search(text) is not None),
         0.0 if ascii_only else 1.0,
         float("?" in text),
         *_asked(words[:6]),
         float(bool(words) and words[0] in _YES_NO),
     ]
+
+
+def _family_shares(lowered: str, words: Sequence[bytes]) -> Sequence[float]:
+    """Each family's share of ASCII text in lower case."""
+    cues = cues_among(words)
+    if not cues:
+        return _NO_SHARES
+    shares = list(_NO_SHARES)
+    for family in {family for cue in cues for family in FAMILIES_BY_CUE[cue]}:
+        shares[family] = _share(FAMILIES[family].times_in(lowered, words, cues), 2)
+    return shares
+
+
+def _family_shares_of_any(text: str, letters: bytes) -> Sequence[float]:
+    """Each family's share of any text, whose ASCII part in lower case is `letters`."""
+    shares = list(_NO_SHARES)
+    for family in {family for cue in cues_in(letters) for family in FAMILIES_BY_CUE[cue]}:
+        shares[family] = _share(len(FAMILIES[family].pattern.findall(text)), 2)
+    return shares
 
 
 def _words(letters: bytes) -> list[bytes]:

@@ -57,6 +57,11 @@ class StoredPolicy:
     def version(self) -> str:
         return self._artifact.version
 
+    @cached_property
+    def _learned_from(self) -> str:
+        """Why a learned policy leans as it does."""
+        return f"learned from {self._artifact.manifest.training.get('rows', 'some')} rows"
+
     @property
     def arms(self) -> tuple[str, ...]:
         return tuple(self._artifact.manifest.arms)

@@ -28,6 +28,10 @@ class Budgets:
         tracker = self._trackers.get(name)
         return None if tracker is None else tracker.note()
 
+    def __contains__(self, name: str) -> bool:
+        """Whether an objective of this name is a budget."""
+        return name in self._trackers
+
     def decided(self, event: DecisionMade, exploration: Exploration) -> None:
         """Book a decision with its budget, if it has one."""
         tracker = self._trackers.get(event.objective)

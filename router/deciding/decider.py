@@ -136,19 +136,19 @@ class Decider:
         decision_id = self._new_id()
         arm = choose(row.probabilities, decision_id)
         explored = row.utilities[arm] < row.utilities[row.best]
-        event = self._record.event(row, serving, Drawn(decision_id, arm, explored))
-        event = draws.mark(event, row.number)
-        reasons = [
-            *case.eligibility.rules,
-            *serving.policy.reasons(features[row.number]),
-            *draws.reasons(row.number),
-        ]
+        drawn = Drawn(decision_id, arm, explored)
+        event = self._record.event(row, serving, drawn)
+        reasons = [*case.eligibility.rules, *serving.policy.reasons(features[row.number])]
+        if draws.candidate is not None:
+            event = draws.mark(event, row.number)
+            reasons += draws.reasons(row.number)
         if explored:
             reasons.append(
                 f"explored: {self.arms[row.best].name} looked best, {event.arm} was drawn with "
                 f"probability {event.propensity:.3f}"
             )
-        self.budgets.decided(event, self._outlooks.exploration(case.request, serving))
-        if (budget_note := self.budgets.note(case.objective.name)) is not None:
-            reasons.append(budget_note)
-        return Decision(self._record.response(event, row, reasons), event)
+        if event.objective in self.budgets:
+            self.budgets.decided(event, self._outlooks.exploration(case.request, serving))
+            if (budget_note := self.budgets.note(event.objective)) is not None:
+                reasons.append(budget_note)
+        return Decision(self._record.response(event, row, drawn, reasons), event)

@@ -10,6 +10,7 @@ from policies.arms import Arm
 from policies.audit import is_audited
 from policies.events import DecisionMade, TextPolicy
 from policies.query import loggable_text, query_hash
+from policies.settings import AttributeValue
 from router.api.schemas import ArmOutlook, PolicyReference, RouteResponse
 from router.deciding.rows import Row
 from router.serving_policy import ServingPolicy
@@ -47,23 +48,24 @@ class DecisionRecord:
 
     def event(self, row: Row, serving: ServingPolicy, drawn: Drawn) -> DecisionMade:
         """The event of a draw."""
-        case = row.case
+        case, request = row.case, row.case.request
+        policy, mask = serving.policy, case.eligibility.mask
         return DecisionMade(
             decision_id=drawn.decision_id,
             at=self._clock(),
             arms=self._names,
-            eligible=list(compress(self._names, case.eligibility.mask)),
+            eligible=list(compress(self._names, mask)) if False in mask else self._names,
             probabilities=row.probabilities,
             arm=self._names[drawn.arm],
             propensity=row.probabilities[drawn.arm],
-            policy=serving.policy.name,
-            policy_version=serving.policy.version,
+            policy=policy.name,
+            policy_version=policy.version,
             objective=case.objective.name,
             weights=case.objective.weights,
             expected=row.expected,
             explored=drawn.explored,
-            explore=case.request.explore,
-            tenant=case.request.tenant,
+            explore=request.explore,
+            tenant=request.tenant,
             query=loggable_text(case.query, self._text),
             query_hash=query_hash(case.query),
             features=row.features,
@@ -71,43 +73,38 @@ class DecisionRecord:
             rules=case.eligibility.rules,
             fallback=serving.fallback,
             out_of_distribution=case.out_of_distribution,
-            attributes={
-                name: value
-                for name, value in case.request.attributes.items()
-                if name in self._logged_attributes
-            },
+            attributes=self._loggable(request.attributes) if request.attributes else {},
             audit=is_audited(drawn.decision_id, self._audit_share),
         )
 
-    def response(self, event: DecisionMade, row: Row, reasons: list[str]) -> RouteResponse:
+    def _loggable(self, attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+        logged = self._logged_attributes
+        return {name: value for name, value in attributes.items() if name in logged}
+
+    def response(
+        self, event: DecisionMade, row: Row, drawn: Drawn, reasons: list[str]
+    ) -> RouteResponse:
         """What the caller is told."""
         eligibility = row.case.eligibility
-        by_arm = zip(
+        outlooks = map(
+            ArmOutlook,
             self._names,
             self._routes,
             row.probabilities,
             eligibility.mask,
-            _by_arm(row.expected),
+            row.by_arm,
             row.utilities,
             eligibility.why_not,
-            strict=True,
         )
-        outlooks = [ArmOutlook(*arm) for arm in by_arm]
         return RouteResponse(
-            decision_id=event.decision_id,
-            route=self._routes[self._names.index(event.arm)],
+            decision_id=drawn.decision_id,
+            route=self._routes[drawn.arm],
             arm=event.arm,
             propensity=event.propensity,
-            explored=event.explored,
+            explored=drawn.explored,
             policy=PolicyReference(event.policy, event.policy_version),
-            arms=outlooks,
+            arms=list(outlooks),
             reasons=reasons,
             fallback=event.fallback,
             audit=True if event.audit else UNSET,
         )
-
-
-def _by_arm(expected: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-    """For each arm its expected metrics, from for each metric its arms'."""
-    of_arms = zip(*expected.values(), strict=True)
-    return [dict(zip(expected, values, strict=True)) for values in of_arms]

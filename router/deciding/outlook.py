@@ -23,21 +23,14 @@ from router.serving_policy import ServingPolicy
 
 
 class Outlook(NamedTuple):
-    """Of n cases: expected (n, A, M) of these metrics; of each arm (n, A) utility, whether it is
-    eligible, and its probability.
+    """Of n cases: expected (n, A, M), of these metrics, by case (some may have none for the last
+    column); of each arm (n, A) its utility and its probability.
     """
 
     expected: Floats
-    metrics: tuple[str, ...]
+    metrics: Sequence[tuple[str, ...]]
     utilities: Floats
-    eligible: Bools
     probabilities: Floats
-
-    def best(self) -> NDArray[np.intp]:
-        """(n,) the eligible arm of greatest utility."""
-        if self.eligible.all():
-            return np.asarray(self.utilities.argmax(axis=1))
-        return np.asarray(np.where(self.eligible, self.utilities, -np.inf).argmax(axis=1))
 
 
 class Outlooks:
@@ -52,6 +45,12 @@ class Outlooks:
             if configured.exploration
         }
         self._explorations = own
+        # The objective of the latest decisions: weights, metrics, and the weights in their order.
+        self._latest: tuple[Mapping[str, float], tuple[str, ...], Floats] = (
+            {},
+            (),
+            np.empty((1, 0)),
+        )
         self._cold_explorations = {
             tenant: until_first_promotion(exploration) for tenant, exploration in own.items()
         }
@@ -60,21 +59,28 @@ class Outlooks:
         self, serving: ServingPolicy, features: NDArray[np.float32], cases: Sequence[Case]
     ) -> Outlook:
         """A policy's outlook on cases with features (n, d)."""
-        tenants = [case.request.tenant for case in cases]
+        requests = [case.request for case in cases]
+        tenants = [request.tenant for request in requests]
         objectives = [case.objective.weights for case in cases]
-        explorations = [self.exploration(case.request, serving) for case in cases]
+        explorations = [self.exploration(request, serving) for request in requests]
         expected, metrics = serving.expected(features, tenants), serving.policy.metrics
         beliefs = None
         if "thompson" in [exploration.kind for exploration in explorations]:
             beliefs = self._beliefs(serving.beliefs(features, tenants), metrics, objectives)
-        if [weights for weights in objectives if RETRIEVAL_RATE in weights]:
-            expected, metrics = with_retrieval_rate(expected, metrics, self._retrieves)
-        weights = np.array([[own.get(metric, 0.0) for metric in metrics] for own in objectives])
+        metrics_by_case = [metrics] * len(cases)
+        weighing = [RETRIEVAL_RATE in weights for weights in objectives]
+        if True in weighing:
+            expected, metrics = self._with_retrieval_rate(expected, metrics, weighing)
+            metrics_by_case = [
+                metrics if weighs else own
+                for weighs, own in zip(weighing, metrics_by_case, strict=True)
+            ]
+        weights = self._weights(objectives, metrics)
         # Not a matrix product, whose order of summation may depend on n.
         utilities = np.add.reduce(expected * weights[:, None], axis=2)
         eligible = np.array([case.eligibility.mask for case in cases])
         probabilities = _probabilities(utilities, eligible, explorations, beliefs)
-        return Outlook(expected, metrics, utilities, eligible, probabilities)
+        return Outlook(expected, metrics_by_case, utilities, probabilities)
 
     def exploration(self, request: RouteRequest, serving: ServingPolicy) -> Exploration:
         """With which a request is decided: none if it asks so, its tenant's, or the service's."""
@@ -83,16 +89,41 @@ class Outlooks:
         own = self._explorations if serving.promoted else self._cold_explorations
         return own.get(request.tenant, serving.exploration)
 
+    def _with_retrieval_rate(
+        self, expected: Floats, metrics: tuple[str, ...], weighing: Sequence[bool]
+    ) -> tuple[Floats, tuple[str, ...]]:
+        """Expectations (n, A, M) with the retrieval rate last; what a policy has learned of it is
+        left to the cases that don't weigh it, whose log mustn't depend on the others.
+        """
+        together, names = with_retrieval_rate(expected, metrics, self._retrieves)
+        if RETRIEVAL_RATE in metrics:
+            others = np.logical_not(weighing)
+            together[others, :, -1] = expected[others, :, metrics.index(RETRIEVAL_RATE)]
+        return together, names
+
+    def _weights(
+        self, objectives: Sequence[Mapping[str, float]], metrics: tuple[str, ...]
+    ) -> Floats:
+        """(n, M) weights, or (1, M) where all have the same objective."""
+        first = objectives[0]
+        if any(weights is not first for weights in objectives):
+            return np.array([[own.get(metric, 0.0) for metric in metrics] for own in objectives])
+        known, of_metrics, vector = self._latest
+        if known is not first or of_metrics != metrics:
+            vector = np.array([[first.get(metric, 0.0) for metric in metrics]])
+            self._latest = first, metrics, vector
+        return vector
+
     def _beliefs(
         self,
         known: Beliefs | None,
-        metrics: Sequence[str],
+        metrics: tuple[str, ...],
         objectives: Sequence[Mapping[str, float]],
     ) -> Beliefs | None:
         """What is believed of utilities, (n, A), from what is believed of metrics, (n, A, M)."""
         if known is None:
             return None
-        vectors = np.array([[own.get(metric, 0.0) for metric in metrics] for own in objectives])
+        vectors = self._weights(objectives, metrics).copy()
         retrieval = np.array([own.get(RETRIEVAL_RATE, 0.0) for own in objectives])
         if RETRIEVAL_RATE in metrics:
             vectors[:, metrics.index(RETRIEVAL_RATE)] = 0.0

@@ -93,6 +93,31 @@ def test_decisions_are_the_same_bits_alone_in_batches_and_in_another_order(
     same_in_any_company(encoder)
 
 
+def test_requests_that_ask_for_different_things_are_logged_the_same_alone_and_together(
+    encoder: Encoder,
+) -> None:
+    """Among them one that weighs a metric which the others' logs don't have."""
+    asked: list[dict[str, Any]] = [
+        {},
+        {"objective": {"quality": 1.0, "retrieval_rate": -0.2}},
+        {"objective": "cheap"},
+        {"arms": ["hybrid", "retrieve"]},
+        {"explore": False},
+        {"attributes": {"require_sources": True}, "tenant": "someone"},
+    ]
+    texts = list(dict.fromkeys(queries(60)))
+    requests = [
+        RouteRequest(query=text, **asked[number % len(asked)]) for number, text in enumerate(texts)
+    ]
+    ids = iter([f"decision-{number}" for number in range(len(requests))] * 2)
+    decider = Decider(
+        Settings(), Featurizer(encoder), new_id=lambda: next(ids), clock=lambda: 1_000.0
+    )
+    policy = serving(decider)
+    alone = [decision for request in requests for decision in decider.decide([request], policy)]
+    assert decider.decide(requests, policy) == alone
+
+
 @pytest.mark.encoders
 @pytest.mark.parametrize("quantised", [False, True])
 def test_so_they_are_with_a_transformers_encoder_quantised_or_not(
