@@ -25,6 +25,7 @@ from router.api.answer import AnswerController
 from router.api.chat import ChatController
 from router.api.decisions import DecisionController
 from router.api.feedback import FeedbackController
+from router.api.gathering import Gathering
 from router.api.operations import HealthController, MetricsController
 from router.api.policies import PolicyController
 from router.api.route import RouteController
@@ -130,6 +131,7 @@ def create_app(
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         app.state.access, app.state.services = keys, services
+        app.state.gathering = Gathering(services)
         await log.start()
         await watcher.start()
         if watch is not None:

@@ -33,6 +33,7 @@ from router.metrics import MULTIPROCESS_DIRECTORY
 from router.models.open_models import open_models
 from router.redis_clients import open_client
 from router.retrieval.open_retrievers import open_retrievers
+from router.route_protocol import RouteProtocol
 from router.settings import RedisSettings, Settings
 
 # Shorter than the ten seconds that container engines wait before they kill.
@@ -68,7 +69,9 @@ def serve(
             # Measured by benchmarks/http_load.py, which alone asks for uvloop: that makes no more
             # decisions a second, and not all of its tails are shorter.
             loop=loop,
-            http="httptools",
+            http=RouteProtocol,
+            # Nothing here asks for a client's address, nor for the scheme it used.
+            proxy_headers=False,
             access_log=False,
             log_level="info",
             server_header=False,
