@@ -4,7 +4,7 @@ Whether rewards still are what the policy expects needs feedback, which the serv
 `rag-policy report` looks at that. Decisions wait here and are tested together, every TEST_EVERY_S
 seconds and outside the path of a query; of those that come meanwhile only the first QUEUE are
 tested, which the tests don't mind, since what is left out doesn't depend on what was asked. So few
-at a time take a millisecond; five times as many, once a second, took up to 8 that others waited for.
+at a time take a millisecond; five times as many, once a second, took up to 8.
 """
 
 from collections import deque
