@@ -5,8 +5,8 @@
 Starts `rag-router serve` (one worker pinned to the first core) with a real store that flushes every
 write to the disk before it acknowledges it, and loads it with wrk from the second core, where the
 store runs, too: 32, 128 and a single connection on /v1/route, and 8 connections on /v1/route/batch
-with 64 queries each. 1,000 different queries of about 14 tokens take turns. It does so with the built-in
-rules, and with a policy of the kind and size that training ships (out-of-distribution test
+with 64 queries each. 1,000 different queries of about 14 tokens take turns. It does so with the
+built-in rules, and with a policy of the kind and size that training ships (out-of-distribution test
 included); with two workers on both cores; and with uvloop in place of asyncio, where it is
 installed. After each load it counts the store's stream and compares it with the decisions that the
 service says it made: a run whose decisions aren't all in the log ends the benchmark.
