@@ -137,7 +137,7 @@ async def test_a_full_queue_overflows_to_disk(store: FaultyStore, tmp_path: Path
     await log.stop()
 
 
-async def test_of_events_recorded_together_what_the_queue_cant_hold_overflows_in_order(
+async def test_of_events_recorded_together_what_the_queue_cant_hold_overflows(
     store: FaultyStore, tmp_path: Path
 ) -> None:
     log = make_log(store, tmp_path, capacity=10)
@@ -148,7 +148,9 @@ async def test_of_events_recorded_together_what_the_queue_cant_hold_overflows_in
     log.record_all(events[8:])
     assert (log.counters.recorded, log.counters.overflowed) == (25, 15)
     await until(lambda: len(store.events) == 25)
-    assert store.events[:10] == events[:10]
+    # The disk's share may be stored first; the queue's is in order.
+    queued = events[:10]
+    assert [event for event in store.events if event in queued] == queued
     await log.stop()
     log.record_all(events[:2])
     assert log.counters.lost == 2
