@@ -25,13 +25,14 @@ from router.api.answer import AnswerController
 from router.api.chat import ChatController
 from router.api.decisions import DecisionController
 from router.api.feedback import FeedbackController
+from router.api.gathering import Gathering
 from router.api.operations import HealthController, MetricsController
 from router.api.policies import PolicyController
 from router.api.route import RouteController
 from router.api.strict_request import MAX_BODY_BYTES, StrictRequest
 from router.auth import Keys, caller_of
 from router.deciding.decider import Decider
-from router.drift_monitor import DriftMonitor
+from router.drift_monitor import TEST_EVERY_S, DriftMonitor
 from router.encoding_pool import EncodingPool
 from router.log.event_log import EventLog
 from router.log.event_reader import EventReader
@@ -130,6 +131,7 @@ def create_app(
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         app.state.access, app.state.services = keys, services
+        app.state.gathering = Gathering(services)
         await log.start()
         await watcher.start()
         if watch is not None:
@@ -191,4 +193,6 @@ async def _report_states(services: Services) -> None:
     """Keep what is counted elsewhere fresh, also in workers that nobody scrapes."""
     while True:
         services.report_states()
-        await asyncio.sleep(_REPORT_STATES_EVERY_S)
+        for _ in range(round(_REPORT_STATES_EVERY_S / TEST_EVERY_S)):
+            await asyncio.sleep(TEST_EVERY_S)
+            services.drift.test()

@@ -5,7 +5,7 @@ key is that tenant's alone.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -95,6 +95,14 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
     """Who sends a request, by its key."""
     keys: Keys = request.app.state.access
     return Caller(keys.tenant_of(request.headers.get("authorization")))
+
+
+def authorization_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """What a request's raw headers, with names in lower case, say of who sends it."""
+    for name, value in headers:
+        if name == b"authorization":
+            return value.decode("latin-1")
+    return None
 
 
 async def caller_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None:  # type: ignore[type-arg]

@@ -36,26 +36,41 @@ async def decide(
         services.decider.decide, requests, serving, in_batch=in_batch, unavailable=unavailable
     )
     try:
-        if _holds_the_loop(requests, services):
+        if hold_the_loop(requests, services):
             decisions = await services.encoding.run(deciding)
         else:
             decisions = deciding()
     except NoAnswerError as error:
         error.retry_after_s = backends.retry_after_s()
         raise
-    for decision in decisions:
-        services.log.record(decision.event)
-    events = [decision.event for decision in decisions]
-    services.drift.observe(events)
-    services.metrics.observe_decisions(events, time.perf_counter() - started)
+    _take_note(decisions, services, started)
     return decisions
 
 
-def _holds_the_loop(requests: Sequence[RouteRequest], services: Services) -> bool:
+def decide_at_once(requests: Sequence[RouteRequest], services: Services) -> list[Decision]:
+    """One logged decision a request, for callers who don't wait; raises as Decider.decide."""
+    started = time.perf_counter()
+    unavailable = services.answerer.backends.unavailable()
+    decisions = services.decider.decide(requests, services.active.current, unavailable=unavailable)
+    _take_note(decisions, services, started)
+    return decisions
+
+
+def hold_the_loop(requests: Sequence[RouteRequest], services: Services) -> bool:
+    """Whether encoding these would hold up the event loop, so that it is done beside it."""
     if not services.decider.featurizer.encoder.quick:
         return True
     return sum(map(_characters, requests)) > _ENCODE_OFF_LOOP_CHARS
 
 
+def _take_note(decisions: Sequence[Decision], services: Services, started: float) -> None:
+    events = [decision.event for decision in decisions]
+    services.log.record_all(events)
+    services.drift.observe(events)
+    services.metrics.observe_decisions(events, time.perf_counter() - started)
+
+
 def _characters(request: RouteRequest) -> int:
+    if not request.messages:
+        return len(request.query)
     return len(request.query) + sum(len(turn.content) for turn in request.messages)

@@ -19,7 +19,7 @@ from litestar.types import (
 )
 
 from router.api.strict_request import decode_body, read_body
-from router.auth import Caller, Keys
+from router.auth import Caller, Keys, authorization_of
 from router.services import Services
 
 _encoder = msgspec.json.Encoder()
@@ -43,19 +43,12 @@ class ShortPath:
         handler = scope["route_handler"]
         taken = handler.parsed_data_field
         assert taken is not None, f"{handler} takes no `data`"
-        authorization = _authorization(scope)
+        authorization = authorization_of(scope["headers"])
         keys.check_caller(authorization)
         data = decode_body(await read_body(scope, receive), taken.annotation)
         caller = Caller(keys.tenant_of(authorization))
         given = await handler.fn(data=data, caller=caller, services=services)
         await _send_json(send, _encoder.encode(given))
-
-
-def _authorization(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return value.decode("latin-1")
-    return None
 
 
 async def _send_json(send: Send, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from policies.events import Event
 
@@ -38,6 +39,12 @@ class Lane:
         """Add one at the end."""
         self._waiting.append(event)
         self._put += 1
+        self._filled.set()
+
+    def put_all(self, events: Sequence[Event]) -> None:
+        """Add several at the end."""
+        self._waiting.extend(events)
+        self._put += len(events)
         self._filled.set()
 
     def wake(self) -> None:

@@ -137,6 +137,25 @@ async def test_a_full_queue_overflows_to_disk(store: FaultyStore, tmp_path: Path
     await log.stop()
 
 
+async def test_of_events_recorded_together_what_the_queue_cant_hold_overflows(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    log = make_log(store, tmp_path, capacity=10)
+    await log.start()
+    events = [decision(number) for number in range(25)]
+    log.record_all(events[:8])
+    assert (log.counters.queue_depth, log.counters.overflowed) == (8, 0)
+    log.record_all(events[8:])
+    assert (log.counters.recorded, log.counters.overflowed) == (25, 15)
+    await until(lambda: len(store.events) == 25)
+    # The disk's share may be stored first; the queue's is in order.
+    queued = events[:10]
+    assert [event for event in store.events if event in queued] == queued
+    await log.stop()
+    log.record_all(events[:2])
+    assert log.counters.lost == 2
+
+
 async def test_an_append_says_where_its_events_are(log: EventLog, store: FaultyStore) -> None:
     """Stored with the number that was new, or spooled with that number unknown."""
     first = await log.append([feedback(1), feedback(2)])
