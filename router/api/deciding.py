@@ -1,5 +1,6 @@
 """What every deciding endpoint does: decide by the serving policy, log, count."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -38,6 +39,12 @@ async def decide(
     try:
         if hold_the_loop(requests, services):
             decisions = await services.encoding.run(deciding)
+        elif in_batch:
+            # One batch in each turn of the event loop, so that in between it sees to all else:
+            # single queries, and the log, which gets only so many bytes away each turn.
+            async with services.batch_turn:
+                await asyncio.sleep(0)
+                decisions = deciding()
         else:
             decisions = deciding()
     except NoAnswerError as error:

@@ -1,7 +1,5 @@
 """POST /v1/route and /v1/route/batch: decide, log, answer."""
 
-import asyncio
-
 from litestar import Controller, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
@@ -61,9 +59,5 @@ class RouteController(Controller):
             caller.own(request, field=f"requests[{index}].tenant")
             for index, request in enumerate(data.requests)
         ]
-        # One batch in each turn of the event loop, so that in between it sees to all else: single
-        # queries, and the log, which gets only so many bytes away each turn.
-        async with services.batch_turn:
-            await asyncio.sleep(0)
-            decisions = await decide(requests, services, in_batch=True)
+        decisions = await decide(requests, services, in_batch=True)
         return BatchResponse([decision.response for decision in decisions])

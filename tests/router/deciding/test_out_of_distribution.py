@@ -177,7 +177,7 @@ async def test_drift_of_queries_raises_an_alarm_but_not_unreadiness(
     start_service: StartService, registry: MemoryPolicyRegistry
 ) -> None:
     async with start_service(settings(None), registry=registry) as service:
-        queries = [f"SELECT name FROM users WHERE id = {number};" for number in range(60)]
+        queries = [f"SELECT name FROM users WHERE id = {number};" for number in range(50)]
         before = (await service.client.get("/metrics")).text
         assert 'rag_router_drift_alarm{test="queries"} 0.0' in before
         requests = [{"query": text} for text in queries]
@@ -185,7 +185,7 @@ async def test_drift_of_queries_raises_an_alarm_but_not_unreadiness(
         text = (await service.client.get("/metrics")).text
         assert 'rag_router_drift_alarm{test="queries"} 1.0' in text
         assert 'rag_router_drift_alarm{test="propensities"} 0.0' in text
-        assert 'rag_router_drift_observed{test="queries"} 60.0' in text
+        assert 'rag_router_drift_observed{test="queries"} 50.0' in text
         response = await service.client.get("/health/ready")
         assert response.status_code == 200
         assert response.json()["status"] == "ready"
