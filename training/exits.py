@@ -1,5 +1,7 @@
 """The one place where an error becomes a line on standard error and an exit status."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -30,6 +32,42 @@ class WronglyUsed(CommandFailed):
     """Wrong use: one line that says what to do."""
 
     exit_code = WRONG_USE
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which Kubernetes and systemd stop a process: it ends what Ctrl-C would."""
+
+
+class Stopped(CommandFailed):
+    """A signal stopped the command; the exit status is the shell's, 128 and the signal's number."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"stopped by {number.name}; what was unfinished is removed")
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def signals_as_exits() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into Stopped, once everything that the block opened is closed."""
+    before = signal.getsignal(signal.SIGTERM)
+    # Handlers belong to the main thread, and one that is there already to whoever runs us.
+    ours = before is signal.SIG_DFL and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except _Terminated:
+        raise Stopped(signal.SIGTERM) from None
+    except KeyboardInterrupt:
+        raise Stopped(signal.SIGINT) from None
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one mustn't interrupt the cleaning up
+    raise _Terminated
 
 
 def _failure(status: int, message: str) -> CommandFailed:

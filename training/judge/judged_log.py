@@ -152,9 +152,7 @@ def _gathered(
 ) -> JudgedLog:
     found = gather(parts, choice, rows, engine, seed=seed)
 
-    def read(
-        objectives: Sequence[Objective], exploration: Exploration
-    ) -> list[RowValues | None]:
+    def read(objectives: Sequence[Objective], exploration: Exploration) -> list[RowValues | None]:
         beliefs = reads_beliefs(exploration)
         return [
             *read_values(

@@ -244,9 +244,7 @@ def _read(reading: _Reading, part: RoundsPart) -> list[_Read]:
     ]
 
 
-def _read_block(
-    reading: _Reading, part: RoundsPart, policy: Policy, rounds: LoggedRounds
-) -> _Read:
+def _read_block(reading: _Reading, part: RoundsPart, policy: Policy, rounds: LoggedRounds) -> _Read:
     tenants = rounds.tenants.tolist()
     beliefs = policy.beliefs(rounds.features, tenants) if reading.beliefs else None
     reporting: dict[int, Floats] = {}
