@@ -12,6 +12,7 @@ from policies.errors import PolicyError
 from training.errors import TrainingError
 
 WRONG_USE, FAILED = 2, 1
+_STOPPED = "stopped by {}; what was unfinished is removed"
 # What the caller named can't be read or written, as against a disk that is full or broken.
 _WRONG_PLACE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -38,17 +39,21 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, by which Kubernetes and systemd stop a process: it ends what Ctrl-C would."""
 
 
-class Stopped(CommandFailed):
-    """A signal stopped the command; the exit status is the shell's, 128 and the signal's number."""
+class Interrupted(CommandFailed):
+    """Ctrl-C; the exit status of a signal is the shell's, 128 and its number."""
 
-    def __init__(self, number: signal.Signals) -> None:
-        super().__init__(f"stopped by {number.name}; what was unfinished is removed")
-        self.exit_code = 128 + number
+    exit_code = 128 + signal.SIGINT
+
+
+class Terminated(CommandFailed):
+    """SIGTERM."""
+
+    exit_code = 128 + signal.SIGTERM
 
 
 @contextmanager
 def signals_as_exits() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into Stopped, once everything that the block opened is closed."""
+    """Turn SIGINT and SIGTERM into CommandFailed, once everything that the block opened is closed."""
     before = signal.getsignal(signal.SIGTERM)
     # Handlers belong to the main thread, and one that is there already to whoever runs us.
     ours = before is signal.SIG_DFL and threading.current_thread() is threading.main_thread()
@@ -57,9 +62,9 @@ def signals_as_exits() -> Iterator[None]:
     try:
         yield
     except _Terminated:
-        raise Stopped(signal.SIGTERM) from None
+        raise Terminated(_STOPPED.format("SIGTERM")) from None
     except KeyboardInterrupt:
-        raise Stopped(signal.SIGINT) from None
+        raise Interrupted(_STOPPED.format("SIGINT")) from None
     finally:
         if ours:
             signal.signal(signal.SIGTERM, before)

@@ -73,9 +73,9 @@ class LoggedRounds:
 
     def rows(self, index: NDArray[Any]) -> "LoggedRounds":
         """Some of the rounds, by position or mask; a run of them shares its memory with these."""
-        index = _run_of(index)
+        taken = _run_of(index)
         chosen = {
-            field.name: getattr(self, field.name)[index]
+            field.name: getattr(self, field.name)[taken]
             for field in fields(self)
             if field.name not in ("feature_version", "arms", "metrics", "counts")
         }
