@@ -53,7 +53,7 @@ class Terminated(CommandFailed):
 
 @contextmanager
 def signals_as_exits() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into CommandFailed, once everything that the block opened is closed."""
+    """Turn SIGINT and SIGTERM into CommandFailed, once all that the block opened is closed."""
     before = signal.getsignal(signal.SIGTERM)
     # Handlers belong to the main thread, and one that is there already to whoever runs us.
     ours = before is signal.SIG_DFL and threading.current_thread() is threading.main_thread()
