@@ -6,8 +6,9 @@
 For each number of rows: writes a log of that many decisions to DIR (the system's temporary
 directory without; about 0.6 GB a million, and twice that again while it is shuffled), runs
 `rag-policy train` and `rag-policy evaluate` on it as they are run by hand, and prints their seconds
-and the greatest memory that the command and its processes held at once (proportional set size,
-sampled ten times a second), beside what the trained policy is truly worth, what the best policy
+by the clock and of processor time (which others at work on the machine change less) and the
+greatest memory that the command and its processes held at once (proportional set size, sampled ten
+times a second), beside what the trained policy is truly worth, what the best policy
 would be, and the best fixed arm. A log that is there already is not written again.
 
 With `--engine dask` the commands run on a cluster of that many worker processes, which count.
@@ -22,6 +23,7 @@ import argparse
 import contextlib
 import json
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -45,15 +47,16 @@ _EVERY_S = 0.1
 
 
 class Run(NamedTuple):
-    """Seconds, and the most megabytes at once."""
+    """Seconds by the clock and of processor time, and the most megabytes at once."""
 
     seconds: float
+    processor_seconds: float
     megabytes: float
 
 
 def measured(command: list[str], others: list[int]) -> Run:
     """Run a command to its end; `others` are processes that count with theirs."""
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), _processor_seconds(others)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     most = 0.0
     done = threading.Event()
@@ -71,7 +74,17 @@ def measured(command: list[str], others: list[int]) -> Run:
     watcher.join()
     if process.returncode:
         raise SystemExit(errors.decode())
-    return Run(seconds, most)
+    return Run(seconds, _processor_seconds(others) - spent, most)
+
+
+def _processor_seconds(pids: list[int]) -> float:
+    """Of all commands that have ended, and of these processes."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ticks = 0
+    for pid in pids:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+        ticks += sum(int(number) for number in text.rpartition(")")[2].split()[11:13])
+    return ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _with_children(pids: list[int]) -> list[int]:
@@ -134,8 +147,10 @@ def measure(
     return {
         "rows": rows,
         "train s": trained.seconds,
+        "train CPU s": trained.processor_seconds,
         "train MB": trained.megabytes,
         "evaluate s": judged.seconds,
+        "evaluate CPU s": judged.processor_seconds,
         "evaluate MB": judged.megabytes,
         **true_values(policy, seed),
     }

@@ -5,7 +5,7 @@ from importlib import import_module
 import click
 
 from policies.version import VERSION
-from training.exits import errors_as_exits
+from training.exits import errors_as_exits, signals_as_exits
 
 # Where each subcommand is, and what it does. `--help` reads this table alone: scikit-learn and
 # pyarrow are loaded by the subcommand that needs them.
@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in SUBCOMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        with errors_as_exits():
+        with signals_as_exits(), errors_as_exits():
             return super().invoke(ctx)
 
 

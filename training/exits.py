@@ -1,5 +1,7 @@
 """The one place where an error becomes a line on standard error and an exit status."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -10,6 +12,7 @@ from policies.errors import PolicyError
 from training.errors import TrainingError
 
 WRONG_USE, FAILED = 2, 1
+_STOPPED = "stopped by {}; what was unfinished is removed"
 # What the caller named can't be read or written, as against a disk that is full or broken.
 _WRONG_PLACE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -30,6 +33,46 @@ class WronglyUsed(CommandFailed):
     """Wrong use: one line that says what to do."""
 
     exit_code = WRONG_USE
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which Kubernetes and systemd stop a process: it ends what Ctrl-C would."""
+
+
+class Interrupted(CommandFailed):
+    """Ctrl-C; the exit status of a signal is the shell's, 128 and its number."""
+
+    exit_code = 128 + signal.SIGINT
+
+
+class Terminated(CommandFailed):
+    """SIGTERM."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
+@contextmanager
+def signals_as_exits() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into CommandFailed, once all that the block opened is closed."""
+    before = signal.getsignal(signal.SIGTERM)
+    # Handlers belong to the main thread, and one that is there already to whoever runs us.
+    ours = before is signal.SIG_DFL and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except _Terminated:
+        raise Terminated(_STOPPED.format("SIGTERM")) from None
+    except KeyboardInterrupt:
+        raise Interrupted(_STOPPED.format("SIGINT")) from None
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one mustn't interrupt the cleaning up
+    raise _Terminated
 
 
 def _failure(status: int, message: str) -> CommandFailed:

@@ -318,7 +318,7 @@ def _judge(
             exploration,
             tenant_guardrails=settings.tenant_guardrails(),
             look=number,
-            read=found.read([weights])[0] if mine.enough else None,
+            read=found.read([weights], exploration)[0] if mine.enough else None,
         )
     if active is not None:
         verdict = require_incumbent(verdict, parts.policy_version, active.version)

@@ -40,16 +40,20 @@ def row_digests(hashes: Sequence[str], ids: Sequence[str]) -> Digests:
     A multilinear hash, random in each character's place (Carter and Wegman 1979, "Universal classes
     of hash functions"): two texts have the same number once in about 2^58 pairs.
     """
-    texts = [
-        name if 0 < len(name) <= _MOST_CHARACTERS else _short(name or f"\0{row}")
-        for name, row in zip(hashes, ids, strict=True)
-    ]
-    if not texts:
+    if not len(hashes):
         return np.zeros(0, dtype=np.uint64)
-    fixed = np.array(texts, dtype=np.str_)
+    fixed = np.array(hashes, dtype=np.str_)
+    if fixed.dtype.itemsize // 4 > _MOST_CHARACTERS or not np.strings.str_len(fixed).all():
+        fixed = np.array(
+            [
+                name if 0 < len(name) <= _MOST_CHARACTERS else _short(name or f"\0{row}")
+                for name, row in zip(hashes, ids, strict=True)
+            ],
+            dtype=np.str_,
+        )
     width = fixed.dtype.itemsize // 4
-    characters = fixed.view(np.uint32).reshape(len(texts), width)
-    digests = np.zeros(len(texts), dtype=np.uint64)
+    characters = fixed.view(np.uint32).reshape(len(fixed), width)
+    digests = np.zeros(len(fixed), dtype=np.uint64)
     for place, factor in enumerate(_FACTORS[:width]):
         digests += characters[:, place] * factor  # modulo 2^64
     return digests

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from policies.exploration import Exploration
 from policies.policy import Policy
 from training.engines import Engine
 from training.engines.local import LocalEngine
@@ -19,6 +20,7 @@ from training.judge.judged_policy import (
     Unseen,
     check_fit,
     of_tenant,
+    reads_beliefs,
     require_tenant,
     training_window,
     unseen,
@@ -35,12 +37,13 @@ SMALL = SAMPLE_ROWS
 
 class JudgedLog(NamedTuple):
     """The rounds, whether the policy was trained on them, and a function that gives for each of
-    some objectives what the rounds' features say of them (None where the rounds have features).
+    some objectives what the rounds' features say of them (None where the rounds have features);
+    the policy's beliefs among it if the exploration that it would serve with asks for them.
     """
 
     mine: Unseen
     in_sample: bool
-    read: Callable[[Sequence[Objective]], Sequence[RowValues | None]]
+    read: Callable[[Sequence[Objective], Exploration], Sequence[RowValues | None]]
 
     @property
     def unseen(self) -> Unseen:
@@ -149,15 +152,20 @@ def _gathered(
 ) -> JudgedLog:
     found = gather(parts, choice, rows, engine, seed=seed)
 
-    def read(objectives: Sequence[Objective]) -> list[RowValues | None]:
-        return [*read_values(parts, choice, found, policy, objectives, engine, seed=seed)]
+    def read(objectives: Sequence[Objective], exploration: Exploration) -> list[RowValues | None]:
+        beliefs = reads_beliefs(exploration)
+        return [
+            *read_values(
+                parts, choice, found, policy, objectives, engine, seed=seed, beliefs=beliefs
+            )
+        ]
 
     return JudgedLog(Unseen(found.rounds, found.trained, left_out), choice.in_sample, read)
 
 
 def _in_memory(mine: Unseen, policy: Policy, seed: int, *, in_sample: bool) -> JudgedLog:
     if len(mine.rounds) <= SMALL:
-        return JudgedLog(mine, in_sample, lambda objectives: [None] * len(objectives))
+        return JudgedLog(mine, in_sample, lambda objectives, _: [None] * len(objectives))
     check_fit(policy, mine.rounds.feature_version, mine.rounds.arms)
     # They are chosen already.
     everything = first_choice(policy, None)._replace(in_sample=True)

@@ -189,7 +189,7 @@ def put_on_rounds(
         read = _values(policy, rounds, seed)
     utilities = utilities_of(read.expected, policy, rounds, weights)
     beliefs = None
-    if exploration.kind == "thompson" and read.beliefs is not None:
+    if reads_beliefs(exploration) and read.beliefs is not None:
         beliefs = beliefs_of(read.beliefs, policy, rounds, weights)
     probabilities = arm_probabilities(utilities, rounds.eligible, exploration, beliefs)
     incumbent = incumbent_probabilities(rounds)
@@ -209,6 +209,11 @@ def put_on_rounds(
         incumbent_greedy=_likeliest(incumbent),
         metrics=samples,
     )
+
+
+def reads_beliefs(exploration: Exploration) -> bool:
+    """Whether it asks how sure the policy is."""
+    return exploration.kind == "thompson"
 
 
 def _values(policy: Policy, rounds: LoggedRounds, seed: int) -> RowValues:

@@ -90,7 +90,7 @@ def evaluate_log(
     """
     mine = found.mine
     weights_of = [objective_weights(mine.rounds, objective) for objective in objectives]
-    reads = found.read(objectives) if mine.enough else [None] * len(objectives)
+    reads = found.read(objectives, exploration) if mine.enough else [None] * len(objectives)
     reports = []
     for objective, weights, read in zip(objectives, weights_of, reads, strict=True):
         on = put_on_rounds(policy, mine.rounds, weights, exploration, seed=seed, read=read)

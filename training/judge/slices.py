@@ -3,13 +3,16 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from training.fit.folds import Ints
 from training.judge.ope import Estimate, Sample, dr
 from training.log.rounds import Bools, LoggedRounds
+from training.reporting.shares import tenant_numbers
 
 # A slice with fewer reported rounds can't be told from noise.
 MIN_SLICE_ROWS = 100
@@ -81,15 +84,29 @@ def _members(rounds: LoggedRounds, trained: Bools) -> Iterator[_Member]:
     if trained.any():
         yield _Member("queries", "new", ~trained)
         yield _Member("queries", "trained on", trained)
-    tenants = rounds.tenants.astype(str)
-    for tenant in sorted(set(tenants.tolist())):
-        yield _Member("tenant", tenant, tenants == tenant)
-    rows = rounds.attributes.tolist()
-    for attribute in sorted({name for row in rows for name in row}):
-        values = np.array([_label(row.get(attribute)) for row in rows], dtype=object)
-        common = Counter(value for value in values.tolist() if value).most_common(MOST_SLICES)
-        for value, _ in sorted(common):
-            yield _Member(attribute, value, np.asarray(values == value))
+    names, tenants = tenant_numbers(rounds.tenants)
+    for number, tenant in enumerate(names):
+        yield _Member("tenant", tenant, tenants == number)
+    different, which = _different(rounds.attributes)
+    sizes = np.bincount(which, minlength=len(different)).tolist()
+    for attribute in sorted({name for row in different for name in row}):
+        labels = [_label(row.get(attribute)) for row in different]
+        found: Counter[str] = Counter()
+        for label, size in zip(labels, sizes, strict=True):
+            found[label] += size
+        del found[""]
+        for value, _ in sorted(found.most_common(MOST_SLICES)):
+            yield _Member(attribute, value, np.array([v == value for v in labels])[which])
+
+
+def _different(attributes: NDArray[np.object_]) -> tuple[list[dict[str, Any]], Ints]:
+    """The objects among them in order of first appearance, and (n,) the position of each row's:
+    equal ones are mostly one object.
+    """
+    ids = np.fromiter(map(id, attributes), dtype=np.int64, count=len(attributes))
+    _, first, number = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return attributes[first[order]].tolist(), np.argsort(order)[number]
 
 
 def _label(value: object) -> str:

@@ -72,9 +72,10 @@ class LoggedRounds:
         return len(self.at)
 
     def rows(self, index: NDArray[Any]) -> "LoggedRounds":
-        """Some of the rounds, by position or mask."""
+        """Some of the rounds, by position or mask; a run of them shares its memory with these."""
+        taken = _run_of(index)
         chosen = {
-            field.name: getattr(self, field.name)[index]
+            field.name: getattr(self, field.name)[taken]
             for field in fields(self)
             if field.name not in ("feature_version", "arms", "metrics", "counts")
         }
@@ -95,3 +96,15 @@ class LoggedRounds:
     def observed(self) -> Bools:
         """(M,) whether a metric was reported at all."""
         return np.asarray((~np.isnan(self.values)).any(axis=0))
+
+
+def _run_of(index: NDArray[Any]) -> NDArray[Any] | slice:
+    """The same positions, as a slice where they follow one another.
+
+    Most selections of rounds are by time, in which they lie, and of a large log's features a copy
+    takes longer than what is done with them.
+    """
+    rows = np.flatnonzero(index) if index.dtype == np.bool_ else index
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows

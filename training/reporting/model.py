@@ -5,17 +5,17 @@ Rotnitzky and Zhao 1994), used only where it predicts reports clearly better tha
 shares on rounds that it hasn't seen.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from training.fit.feature_scale import FeatureScale, fit_scale
 from training.fit.folds import Ints, hashed_folds, row_digests
 from training.judge.ope import standard_error
 from training.log.rounds import Bools, Floats, LoggedRounds
-from training.reporting.shares import MIN_LIKE, reporting_shares
+from training.reporting.logistic import LogisticFit, fit_logistic
+from training.reporting.shares import MIN_LIKE, reporting_shares, tenant_numbers
 
 # Rounds with a report, and without one, from which a model is tried.
 MIN_EACH = 200
@@ -23,7 +23,7 @@ MIN_EACH = 200
 _DIRECTIONS, _BY_ARM = 32, 8
 # Tenants with terms of their own, the largest.
 _MOST_TENANTS = 50
-# scikit-learn's inverse penalty, on columns of variance 1.
+# The inverse penalty, on columns of variance 1.
 _C = 0.03
 _FOLDS = 5
 # More rounds than this don't make the coefficients better, only slower.
@@ -50,7 +50,8 @@ class _Columns(NamedTuple):
         seen = self.scale.apply(rounds.features) @ self.directions
         arms = np.eye(len(rounds.arms))[rounds.action]
         row = {name: position for position, name in enumerate(self.tenants)}
-        own = [row.get(name, len(row)) for name in rounds.tenants.tolist()]
+        names, number = tenant_numbers(rounds.tenants)
+        own = np.array([row.get(name, len(row)) for name in names], dtype=np.intp)[number]
         tenants = np.eye(len(row) + 1)[own][:, : len(row)]
         by_arm = (arms[:, :, None] * seen[:, None, :_BY_ARM]).reshape(len(seen), -1)
         by_tenant = (arms[:, :, None] * tenants[:, None, :]).reshape(len(seen), -1)
@@ -98,8 +99,8 @@ def fit_reporting_model(
             return None
         fitted.append(_fit(seen[~test], known[~test]))
         shares[test] = _seen_shares(rounds, known, test)
-    coefficients = np.array([model.coef_[0] for model in fitted])
-    intercepts = np.array([model.intercept_[0] for model in fitted])
+    coefficients = np.array([model.coefficients for model in fitted])
+    intercepts = np.array([model.intercept for model in fitted])
     model = ReportingModel(columns, coefficients, intercepts, seed)
     ahead = _loss(shares, known) - _loss(model.probabilities(rounds), known)
     better = ahead.mean() > _CLEARLY * standard_error(ahead, rounds.groups)
@@ -111,9 +112,9 @@ def _folds(rounds: LoggedRounds, seed: int) -> Ints:
     return hashed_folds(digests, _FOLDS, seed)
 
 
-def _fit(columns: Floats, known: Bools) -> Any:
+def _fit(columns: Floats, known: Bools) -> LogisticFit:
     step = -(-len(columns) // _MOST_ROWS)
-    return LogisticRegression(C=_C, max_iter=200, tol=1e-4).fit(columns[::step], known[::step])
+    return fit_logistic(columns[::step], known[::step], _C)
 
 
 def _seen_shares(rounds: LoggedRounds, known: Bools, test: Bools) -> Floats:

@@ -1,9 +1,9 @@
 """Reporting as a table: the share of like rounds whose outcome was reported."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from training.log.rounds import Bools, Floats, LoggedRounds
@@ -28,7 +28,7 @@ class CellSums(NamedTuple):
     def of(cls, rounds: LoggedRounds, values: Floats | Bools) -> "CellSums":
         """Of values (n,) over the rounds."""
         arms = len(rounds.arms)
-        names, tenant = tenant_numbers(rounds.tenants.tolist())
+        names, tenant = tenant_numbers(rounds.tenants)
         cells, size = tenant * arms + rounds.action, len(names) * arms
         count = np.bincount(cells, minlength=size).astype(np.float64)
         total = np.bincount(cells, weights=values, minlength=size)
@@ -45,7 +45,7 @@ class CellSums(NamedTuple):
             total[rows] += part.total
         return CellSums(names, count, total)
 
-    def means(self, tenants: Sequence[str]) -> Floats:
+    def means(self, tenants: NDArray[np.object_]) -> Floats:
         """(n, A) the mean over the rounds of each of n rounds' tenant, with each arm drawn; where
         they are fewer than MIN_LIKE, over all rounds that drew the arm; over all, if none did.
         """
@@ -56,15 +56,19 @@ class CellSums(NamedTuple):
         like = np.vstack([np.where(self.drawn >= MIN_LIKE, own, by_arm), by_arm])
         row = {name: position for position, name in enumerate(self.tenants)}
         # A tenant that the sums don't know has the last row.
-        found = {name: row.get(name, len(row)) for name in set(tenants)}
-        return np.asarray(like[[found[name] for name in tenants]], dtype=np.float64)
+        names, number = tenant_numbers(tenants)
+        found = np.array([row.get(name, len(row)) for name in names], dtype=np.intp)
+        return np.asarray(like[found[number]], dtype=np.float64)
 
 
-def tenant_numbers(tenants: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
+def tenant_numbers(tenants: NDArray[np.object_]) -> tuple[tuple[str, ...], Ints]:
     """The different names, sorted, and (n,) the position of each row's among them."""
-    names = tuple(sorted(set(tenants)))
-    row = {name: position for position, name in enumerate(names)}
-    return names, np.fromiter((row[name] for name in tenants), dtype=np.intp, count=len(tenants))
+    encoded = pa.array(tenants, type=pa.string()).dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    order = np.array(sorted(range(len(found)), key=found.__getitem__), dtype=np.intp)
+    positions = np.empty(len(found), dtype=np.intp)
+    positions[order] = np.arange(len(found))
+    return tuple(found[row] for row in order), positions[encoded.indices.to_numpy()]
 
 
 def reporting_shares(rounds: LoggedRounds, known: Bools) -> Floats:
@@ -80,7 +84,7 @@ def shares_of(reported: CellSums, rounds: LoggedRounds) -> Floats:
     """(n,) for each round, the share of the rounds like it that were reported, by a table."""
     if not len(rounds):
         return np.zeros(0)
-    table = reported.means(rounds.tenants.tolist())
+    table = reported.means(rounds.tenants)
     return np.asarray(table[np.arange(len(rounds)), rounds.action])
 
 
@@ -99,4 +103,4 @@ def reporting_by_arm(rounds: LoggedRounds, reporting: Floats) -> Floats:
     if not reporting.any():
         return np.zeros((len(rounds), len(rounds.arms)))
     inverse = CellSums.of(rounds, 1.0 / reporting)
-    return np.asarray(1.0 / inverse.means(rounds.tenants.tolist()))
+    return np.asarray(1.0 / inverse.means(rounds.tenants))
