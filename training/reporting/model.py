@@ -5,16 +5,16 @@ Rotnitzky and Zhao 1994), used only where it predicts reports clearly better tha
 shares on rounds that it hasn't seen.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from training.fit.feature_scale import FeatureScale, fit_scale
 from training.fit.folds import Ints, hashed_folds, row_digests
 from training.judge.ope import standard_error
 from training.log.rounds import Bools, Floats, LoggedRounds
-from training.reporting.logistic import LogisticFit, fit_logistic
 from training.reporting.shares import MIN_LIKE, reporting_shares, tenant_numbers
 
 # Rounds with a report, and without one, from which a model is tried.
@@ -23,7 +23,7 @@ MIN_EACH = 200
 _DIRECTIONS, _BY_ARM = 32, 8
 # Tenants with terms of their own, the largest.
 _MOST_TENANTS = 50
-# The inverse penalty, on columns of variance 1.
+# scikit-learn's inverse penalty, on columns of variance 1.
 _C = 0.03
 _FOLDS = 5
 # More rounds than this don't make the coefficients better, only slower.
@@ -99,8 +99,8 @@ def fit_reporting_model(
             return None
         fitted.append(_fit(seen[~test], known[~test]))
         shares[test] = _seen_shares(rounds, known, test)
-    coefficients = np.array([model.coefficients for model in fitted])
-    intercepts = np.array([model.intercept for model in fitted])
+    coefficients = np.array([model.coef_[0] for model in fitted])
+    intercepts = np.array([model.intercept_[0] for model in fitted])
     model = ReportingModel(columns, coefficients, intercepts, seed)
     ahead = _loss(shares, known) - _loss(model.probabilities(rounds), known)
     better = ahead.mean() > _CLEARLY * standard_error(ahead, rounds.groups)
@@ -112,9 +112,9 @@ def _folds(rounds: LoggedRounds, seed: int) -> Ints:
     return hashed_folds(digests, _FOLDS, seed)
 
 
-def _fit(columns: Floats, known: Bools) -> LogisticFit:
+def _fit(columns: Floats, known: Bools) -> Any:
     step = -(-len(columns) // _MOST_ROWS)
-    return fit_logistic(columns[::step], known[::step], _C)
+    return LogisticRegression(C=_C, max_iter=200, tol=1e-4).fit(columns[::step], known[::step])
 
 
 def _seen_shares(rounds: LoggedRounds, known: Bools, test: Bools) -> Floats:
