@@ -63,7 +63,7 @@ class RedisEventStore:
             connections: calls under way at a time.
             shards: how many the log has at least; where the store has more, those count.
             wait_replicas: how many replicas must have a write before it is acknowledged.
-            shards_known_s: how long to go by the note of the shards that was read last.
+            shards_known_s: how long to append by the note of the shards that was read last.
         """
         self._client = client
         self._keys = StoreKeys(prefix)
@@ -107,7 +107,7 @@ class RedisEventStore:
         if not events:
             return 0
         async with _errors_translated():
-            shards = await self._known_shards()
+            shards = await self._current_shards()
             if len(shards.all) == 1:
                 return await self._append(shards.all[0], events)
             return await self._append_to_each(shards, events)
@@ -156,11 +156,12 @@ class RedisEventStore:
         await self._client.close()
 
     async def _known_shards(self) -> Shards:
+        return self._shards or await self._read_shards()
+
+    async def _current_shards(self) -> Shards:
         """As read a moment ago at most: nobody pings while a long spool is replayed."""
         due = self._shards_read_at + self._shards_known
-        if self._shards is None or time.monotonic() >= due:
-            return await self._read_shards()
-        return self._shards
+        return await (self._read_shards() if time.monotonic() >= due else self._known_shards())
 
     async def _read_shards(self) -> Shards:
         read_at = time.monotonic()

@@ -23,8 +23,8 @@ KEYS = StoreKeys("rag")
 
 @asynccontextmanager
 async def opened(url: str, shards: int) -> AsyncIterator[RedisEventStore]:
-    """A store that reads the note of the shards before each call."""
-    client = open_async_client(parse_store_url(url), timeout_s=2.0, connections=4)
+    """A store that reads the note of the shards before it appends."""
+    client = open_async_client(parse_store_url(url), timeout_s=2.0, connections=32)
     store = RedisEventStore(client, shards=shards, shards_known_s=0.0)
     try:
         yield store
@@ -160,4 +160,5 @@ async def test_idempotency_keys_are_remembered_when_shards_are_added(valkey_url:
             assert await store.remember(key, "one", 60) is None
         with redis.Redis.from_url(valkey_url) as client:
             client.set(KEYS.shards, noted(client).grown(7, 1).encoded())
+        await store.ping()
         assert [await store.remember(key, "other", 60) for key in keys] == ["one"] * 20
