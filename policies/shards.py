@@ -57,7 +57,7 @@ class Shards:
         return self._pick(decision_id, made_at_ms(decision_id) if len(self.epochs) > 1 else 0)
 
     def always(self, key: str) -> ShardKeys:
-        """Where something lies whose key tells no time: in a shard there has been from the start."""
+        """Where something lies whose key tells no time: in a shard there was from the start."""
         return self._pick(key, 0)
 
     def _pick(self, key: str, at_ms: int) -> ShardKeys:
