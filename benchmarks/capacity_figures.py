@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +60,8 @@ class Figures(msgspec.Struct, kw_only=True):
     """All that the plan is computed from; seconds are of one core.
 
     The memory of an event goes when its stream is trimmed, but for its index, which stays until it
-    expires: `index_decision`, and `index_entry` for each answer and feedback. A call to the store
+    expires: `index_decision`, and `index_entry` for each answer and feedback. As long is kept what
+    each `idempotency_key` of a call with feedback was used for. A call to the store
     costs its main thread `call_s`, and `event_s` for each event in it; the service `sent_call_s`.
     """
 
@@ -68,6 +70,7 @@ class Figures(msgspec.Struct, kw_only=True):
     feedback: EventCost
     index_decision: float
     index_entry: float
+    idempotency_key: float
     call_s: float
     event_s: float
     sent_call_s: float
@@ -86,6 +89,7 @@ def measure(events: int) -> Figures:
         watch = _watch_rate(client)
         index_decision = _index_memory(client, [decisions])
         index_both = _index_memory(client, [decisions, [_feedback(one) for one in decisions]])
+        idempotency_key = _key_memory(client, len(decisions))
         call_s, event_s = _main_thread(client, decisions)
         sent_call_s = asyncio.run(_client_side(socket_path, decisions))
     return Figures(
@@ -94,6 +98,7 @@ def measure(events: int) -> Figures:
         feedback=costs[2],
         index_decision=index_decision,
         index_entry=index_both - index_decision,
+        idempotency_key=idempotency_key,
         call_s=call_s,
         event_s=event_s,
         sent_call_s=sent_call_s,
@@ -169,6 +174,18 @@ def _index_memory(client: redis.Redis, kinds: Sequence[Sequence[Any]]) -> float:
     for stream in (StoreKeys().decisions, StoreKeys().feedback):
         client.xtrim(stream, maxlen=0, approximate=False)
     return (_state(client)["memory"] - before) / len(kinds[0])
+
+
+def _key_memory(client: redis.Redis, count: int) -> float:
+    """Of a UUID that one caller sent as its Idempotency-Key, with the hash of what it was for."""
+    client.flushall()
+    before = _state(client)["memory"]
+    with client.pipeline(transaction=False) as pipeline:
+        for _ in range(count):
+            scope = f"feedback:{'0' * 64}:{uuid.uuid4()}"
+            pipeline.set(StoreKeys().remembered(scope), "0" * 64, px=_TTL_S * 1000, nx=True)
+        pipeline.execute()
+    return (_state(client)["memory"] - before) / count
 
 
 def _state(client: redis.Redis) -> dict[str, float]:

@@ -31,6 +31,7 @@ _GB, _MB, _DAY_S = 1e9, 1e6, 86_400
 # What a worker holds open to each primary: the log's writer, sixteen waited-for appends, a look.
 _CONNECTIONS = 18
 _MAX_CLIENTS = 10_000  # Redis's own default
+_KEY_LIFE_S = 7 * _DAY_S  # an Idempotency-Key's, at most
 
 
 class Plan(NamedTuple):
@@ -52,6 +53,7 @@ class Plan(NamedTuple):
     stream_memory: float
     trace_hours: float
     index_memory: float
+    key_memory: float
     written: float
     exporters: int
     parquet_day: float
@@ -79,7 +81,8 @@ def plan(figures: Figures, given: argparse.Namespace, rate: int, number: int) ->
     workers = max(2, math.ceil(each / (given.decisions_per_core * given.use)))
     streams = each * _stream_bytes(figures, given) * 60 * buffered
     index = each * _index_bytes(figures, given) * 3600 * trace_hours
-    for_memory = math.ceil((streams + index) / (given.primary_gb * _GB))
+    keys = each * _key_bytes(figures, given) * min(_KEY_LIFE_S, 3600 * trace_hours)
+    for_memory = math.ceil((streams + index + keys) / (given.primary_gb * _GB))
     primaries, per_call = _for_calls(figures, given, each, workers, for_memory)
     encoded = _weighted(given, lambda name: getattr(figures, name).encoded)
     written = _weighted(given, lambda name: getattr(figures, name).aof)
@@ -96,6 +99,7 @@ def plan(figures: Figures, given: argparse.Namespace, rate: int, number: int) ->
         stream_memory=cells * streams / _GB,
         trace_hours=trace_hours,
         index_memory=cells * index / _GB,
+        key_memory=cells * keys / _GB,
         written=rate * written / _MB,
         exporters=cells * math.ceil(each / _export_limit(figures, given)),
         parquet_day=rate
@@ -157,6 +161,11 @@ def _index_bytes(figures: Figures, given: argparse.Namespace) -> float:
     return figures.index_decision + float(given.answers + given.feedback) * figures.index_entry
 
 
+def _key_bytes(figures: Figures, given: argparse.Namespace) -> float:
+    """Of a query's idempotency keys: clients are assumed to send one with each feedback."""
+    return float(given.feedback) * figures.idempotency_key
+
+
 def _print_figures(figures: Figures, given: argparse.Namespace) -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}; measured just now:")
     for name in ("decision", "answer", "feedback"):
@@ -167,7 +176,8 @@ def _print_figures(figures: Figures, given: argparse.Namespace) -> None:
         )
     print(
         f"  until it expires: {figures.index_decision:.0f} B of index a decision, "
-        f"{figures.index_entry:.0f} B more an answer or feedback"
+        f"{figures.index_entry:.0f} B more an answer or feedback, {figures.idempotency_key:.0f} B "
+        "an idempotency key"
     )
     print(
         f"  Redis's main thread: {figures.call_s * 1e6:.1f} µs a call and "
@@ -198,6 +208,7 @@ _LINES: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("streams in Redis, GB", lambda p: f"{p.stream_memory:,.1f}"),
     ("index kept for, hours", lambda p: f"{p.trace_hours:g}"),
     ("index in Redis, GB", lambda p: f"{p.index_memory:,.1f}"),
+    ("idempotency keys in Redis, GB", lambda p: f"{p.key_memory:,.1f}"),
     ("to Redis, to replicas, to append-only files, each MB/s", lambda p: f"{p.written:,.1f}"),
     ("exporting cores", lambda p: f"{p.exporters:,}"),
     ("Parquet, GB a day", lambda p: f"{p.parquet_day:,.1f}"),
@@ -231,9 +242,12 @@ def _limits(figures: Figures, given: argparse.Namespace) -> dict[str, float]:
     )
     hours, buffered = given.trace_hours[0], given.buffered_min[0]
     limits = {
-        f"{hours:g} h of index in one primary": given.primary_gb
+        f"{hours:g} h of index and keys in one primary": given.primary_gb
         * _GB
-        / (_index_bytes(figures, given) * 3600 * hours),
+        / (
+            _index_bytes(figures, given) * 3600 * hours
+            + _key_bytes(figures, given) * min(_KEY_LIFE_S, 3600 * hours)
+        ),
         f"{buffered:g} min of events in one primary": given.primary_gb
         * _GB
         / (_stream_bytes(figures, given) * 60 * buffered),

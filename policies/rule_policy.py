@@ -156,7 +156,9 @@ class RulePolicy(StoredPolicy):
     ) -> Floats:
         priors, shifts = self._artifact.tensors["priors"], self._artifact.tensors["shifts"]
         expected = self._offsets.added(np.repeat(priors[None], len(features), axis=0), tenants)
-        shifted = expected[:, :, self._quality] + self._applies(features) @ shifts.T
+        # Not a product of matrices, whose last bits depend on how many rows there are.
+        shift = np.add.reduce(self._applies(features)[:, None] * shifts, axis=2)
+        shifted = expected[:, :, self._quality] + shift
         expected[:, :, self._quality] = np.clip(shifted, 0.0, 1.0)
         return expected
 

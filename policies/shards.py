@@ -56,9 +56,9 @@ class Shards:
         """Where a decision's events lie."""
         return self._pick(decision_id, made_at_ms(decision_id) if len(self.epochs) > 1 else 0)
 
-    def at(self, key: str, now_ms: int) -> ShardKeys:
-        """Where something else lies that is spread over the shards of a time."""
-        return self._pick(key, now_ms)
+    def always(self, key: str) -> ShardKeys:
+        """Where something lies whose key tells no time: in a shard there was from the start."""
+        return self._pick(key, 0)
 
     def _pick(self, key: str, at_ms: int) -> ShardKeys:
         if len(self.all) == 1:

@@ -61,11 +61,11 @@ def parse_store_url(
     transport, _, kind = scheme.partition("+")
     if not kind:
         return _server(url, password)
-    if "?" in rest or "#" in rest:
+    user, where = split_user(rest)
+    if "?" in where or "#" in where:
         raise ValueError("takes no ?options: secrets belong in the environment")
     # Split by hand: the standard library knows one host, or one IPv6 address, per URL.
-    authority, _, path = rest.partition("/")
-    user, _, hosts = authority.rpartition("@")
+    hosts, _, path = where.partition("/")
     name, _, in_url = user.partition(":")
     address = StoreAddress(
         kind="cluster" if kind == "cluster" else "sentinel",
@@ -78,7 +78,27 @@ def parse_store_url(
     return _of_cluster(address, path) if kind == "cluster" else _of_sentinel(address, path)
 
 
+def split_user(rest: str) -> tuple[str, str]:
+    """What stands after `://`: the user and password, and where the store is.
+
+    Raises:
+        ValueError: the user's part has what must be escaped in it, so that where it ends is unclear.
+    """
+    user, _, where = rest.rpartition("@")
+    if set(user) & set("@/,?#"):
+        raise ValueError(
+            "has one of @ / , ? # before its last @: credentials stand once, before all hosts, and "
+            "such characters are escaped in them (%40 for @); better, name their environment variable"
+        )
+    return user, where
+
+
 def _server(url: str, password: str | None) -> StoreAddress:
+    scheme, _, rest = url.partition("://")
+    if scheme != "unix":
+        _, where = split_user(rest)
+        if "," in where.partition("/")[0]:
+            raise ValueError("names several hosts: begin with redis+cluster:// or redis+sentinel://")
     parts = urlsplit(url)
     if parts.scheme != "unix":
         _port(parts)
@@ -116,5 +136,6 @@ def _node(text: str, default_port: int) -> tuple[str, int]:
 def _port(parts: SplitResult) -> int | None:
     try:
         return parts.port
-    except ValueError as error:
-        raise ValueError(f"has a wrong port: {error}") from error
+    except ValueError:
+        # The library's message quotes what it read, which may be a part of a password.
+        raise ValueError("has a wrong port: a number up to 65535 follows the host") from None

@@ -5,11 +5,15 @@ and clients that keep theirs stay with it (measured: one of two workers had 99 %
 With SO_REUSEPORT the kernel spreads connections over the sockets that are bound to one port.
 """
 
+import logging
 import socket
 import sys
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+
+_LOGGER = logging.getLogger("uvicorn.error")
 
 
 def bind(config: uvicorn.Config) -> socket.socket:
@@ -28,11 +32,37 @@ def bind(config: uvicorn.Config) -> socket.socket:
         return sock
     # Only now, so that a second service doesn't get in on a port that is taken.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return _OneForEach(fileno=sock.detach())
+    claim = _claimed(sock)
+    each = _OneForEach(fileno=sock.detach())
+    each.claim = claim
+    return each
+
+
+def _claimed(sock: socket.socket) -> socket.socket:
+    """Hold what only one service can have of an address, since nobody listens there yet.
+
+    An abstract socket of the machine's; it goes with the process, however that ends.
+    """
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0rag-router:{sock.family.value}:{sock.getsockname()[:2]}")
+    except OSError:
+        claim.close()
+        host, port = sock.getsockname()[:2]
+        sock.close()
+        _LOGGER.error("another service is starting on %s port %d: choose another", host, port)
+        raise SystemExit(1) from None
+    return claim
 
 
 class _OneForEach(socket.socket):
     """Keeps the address, and never listens: a worker that is handed it gets one of its own."""
+
+    claim: socket.socket
+
+    def close(self) -> None:
+        self.claim.close()
+        super().close()
 
     def __reduce__(self) -> Any:
         return _bind_too, (self.family, self.getsockname())
@@ -43,7 +73,15 @@ def _bind_too(family: int, address: Any) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     _send_at_once(sock)
-    sock.bind(address)
+    try:
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        sys.stderr.write(
+            f"ERROR: a worker can't listen on {address[0]} port {address[1]}: {error}\n"
+        )
+        # With this status the parent ends, rather than starting the worker again for ever.
+        raise SystemExit(STARTUP_FAILURE) from None
     return sock
 
 

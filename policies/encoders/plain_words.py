@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# Words remembered, and the longest of them: some 4 MB. Nobody's queries can make it more.
+# Words remembered, and the longest of them: some 4 MB of English, 21 MB of the rarest letters.
 _MOST_WORDS, _LONGEST_WORD = 16_384, 32
 # A text of new words costs 2 µs for each; one call of the tokenizer is cheaper for long texts.
 _LONGEST_TEXT = 2_000

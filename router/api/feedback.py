@@ -79,8 +79,10 @@ class FeedbackController(Controller):
 
 async def _check_same_body(scope: str, values: list[Feedback], services: Services) -> None:
     fingerprint = sha256(msgspec.json.encode(values)).hexdigest()
+    # No longer than the index that recognises the retry itself.
+    remembered_s = min(_REMEMBERED_S, services.settings.redis.trace_hours * 3600)
     try:
-        earlier = await services.log.remember(f"feedback:{scope}", fingerprint, _REMEMBERED_S)
+        earlier = await services.log.remember(f"feedback:{scope}", fingerprint, remembered_s)
     except StoreUnavailableError:
         return  # taken all the same: ids made from the key keep a retry from counting twice
     if earlier is not None and earlier != fingerprint:

@@ -33,6 +33,8 @@ _DAY_S = 86_400
 # Replicas acknowledge within this share of the time for one call, or the call has failed.
 _SHARE_OF_WAITING = 0.25
 _WRITABLE_S = 60
+# Well within the delay after which a note of more shards counts (policies.shards).
+_SHARDS_KNOWN_S = 10.0
 
 
 class RedisEventStore:
@@ -48,6 +50,7 @@ class RedisEventStore:
         connections: int = 32,
         shards: int = 1,
         wait_replicas: int = 0,
+        shards_known_s: float = _SHARDS_KNOWN_S,
     ) -> None:
         """Store the client, which must not decode responses.
 
@@ -60,6 +63,7 @@ class RedisEventStore:
             connections: calls under way at a time.
             shards: how many the log has at least; where the store has more, those count.
             wait_replicas: how many replicas must have a write before it is acknowledged.
+            shards_known_s: how long to append by the note of the shards that was read last.
         """
         self._client = client
         self._keys = StoreKeys(prefix)
@@ -68,7 +72,9 @@ class RedisEventStore:
         self._free = asyncio.Semaphore(connections)
         self._wanted_shards = shards
         self._wait_replicas = wait_replicas
+        self._shards_known = shards_known_s
         self._shards: Shards | None = None
+        self._shards_read_at = 0.0
 
     @classmethod
     def from_url(
@@ -101,7 +107,7 @@ class RedisEventStore:
         if not events:
             return 0
         async with _errors_translated():
-            shards = await self._known_shards()
+            shards = await self._current_shards()
             if len(shards.all) == 1:
                 return await self._append(shards.all[0], events)
             return await self._append_to_each(shards, events)
@@ -124,7 +130,7 @@ class RedisEventStore:
 
     async def remember(self, key: str, fingerprint: str, ttl_s: float) -> str | None:
         async with _errors_translated():
-            shard = (await self._known_shards()).at(key, int(time.time() * 1000))
+            shard = (await self._known_shards()).always(key)
             milliseconds = max(1, int(ttl_s * 1000))
             command: list[Argument] = [
                 "SET",
@@ -140,19 +146,27 @@ class RedisEventStore:
 
     async def ping(self) -> None:
         async with _errors_translated():
-            # What other processes have changed is seen here, since the log asks now and then.
-            self._shards = await load_shards(self._send, self._keys, self._wanted_shards)
+            shards = await self._read_shards()
             await _all(
                 self._write(shard, ["SET", shard.writable, "1", "EX", _WRITABLE_S])
-                for shard in self._shards.all
+                for shard in shards.all
             )
 
     async def close(self) -> None:
         await self._client.close()
 
     async def _known_shards(self) -> Shards:
-        if self._shards is None:
-            self._shards = await load_shards(self._send, self._keys, self._wanted_shards)
+        return self._shards or await self._read_shards()
+
+    async def _current_shards(self) -> Shards:
+        """As read a moment ago at most: nobody pings while a long spool is replayed."""
+        due = self._shards_read_at + self._shards_known
+        return await (self._read_shards() if time.monotonic() >= due else self._known_shards())
+
+    async def _read_shards(self) -> Shards:
+        read_at = time.monotonic()
+        self._shards = await load_shards(self._send, self._keys, self._wanted_shards)
+        self._shards_read_at = read_at
         return self._shards
 
     async def _send(self, command: Sequence[Argument], **options: Any) -> Any:

@@ -28,16 +28,19 @@ async def load_shards(
 ) -> Shards:
     """The log's shards, after noting more where more are wanted than there are.
 
-    Shards of an empty log count at once. Otherwise more of them count after a while, by when every
-    replica has seen the note. There are never fewer again: what is in a shard is still to be read.
+    Those of a log without a note or an event count at once, and are noted even if it is only one:
+    from then on somebody may write by them. More of them count after a while, by when every replica
+    has seen the note. There are never fewer again: what is in a shard is still to be read.
     """
     noted: bytes | None = await send(["GET", keys.shards])
     while True:
         shards = Shards.noted(noted, keys)
-        if len(shards.all) >= wanted:
+        grows = len(shards.all) < wanted
+        if noted and not grows:
             return shards
         at_once = shards.grown(wanted, 0)
-        later = shards.grown(wanted, int(time.time() * 1000) + GROWTH_DELAY_MS)
+        due = int(time.time() * 1000) + GROWTH_DELAY_MS
+        later = shards.grown(wanted, due) if grows else shards
         told = (noted or b"", at_once.encoded(), later.encoded())
         names = (keys.shards, keys.decisions, keys.feedback)
         answer: bytes = await send(["EVAL", _NOTE, 3, *names, *told])

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from policies.encoders import Encoder
 
-# A static encoder takes 50 µs for a question and 1 ms for this many characters; a thread's round
-# trip costs 100 µs. Every other encoder takes milliseconds.
+# A quick encoder takes 50 µs for a question and 1 ms for this many characters; a thread's round
+# trip costs 100 µs. Others take milliseconds.
 _INLINE_CHARS = 2_000
 
 
@@ -18,7 +18,7 @@ async def query_vector(encoder: Encoder, text: str) -> NDArray[np.float32] | Non
     Raises:
         EncoderError: the encoder can't be used.
     """
-    if encoder.version.startswith("static:") and len(text) <= _INLINE_CHARS:
+    if encoder.quick and len(text) <= _INLINE_CHARS:
         rows = encoder.encode([text])
     else:
         rows = await asyncio.to_thread(encoder.encode, [text])

@@ -70,8 +70,18 @@ def test_sentinels_have_a_password_of_their_own() -> None:
         ("redis+cluster://a?x=1", "no .options"),
         ("redis+sentinel://a", "what the Sentinels call the primary"),
         ("redis+sentinel://a/main/x", "database's number"),
+        ("redis+cluster://me@a:6379,me@b:6379", "once, before all hosts"),
+        ("redis://a:6379,b:6379/0", "several hosts"),
     ],
 )
 def test_what_is_wrong_with_a_url_is_said(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_store_url(url)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
+@pytest.mark.parametrize("password", ["hunter2/x", "hunter2#x", "hunter2?x", "hunter2@x"])
+def test_what_is_wrong_with_a_url_is_said_without_its_password(scheme: str, password: str) -> None:
+    with pytest.raises(ValueError, match="escaped") as raised:
+        parse_store_url(f"{scheme}://user:{password}@host:6379/main")
+    assert "hunter2" not in str(raised.value)

@@ -76,6 +76,30 @@ def test_a_second_service_does_not_get_in_on_the_workers_port(workers: int) -> N
         assert status == 1
 
 
+@linux
+def test_of_two_services_that_start_together_one_gets_the_port() -> None:
+    """Before either one's workers listen; and the port is free again once the first has ended."""
+    with bind(config(workers=2)) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(SystemExit) as ended:
+            bind(config(workers=2, port=port))
+        assert ended.value.code == 1
+    bind(config(workers=2, port=port)).close()
+
+
+@linux
+def test_a_worker_that_cannot_bind_ends_the_service(capfd: pytest.CaptureFixture[str]) -> None:
+    """By the status on which uvicorn doesn't start it again."""
+    with bind(config(workers=2)) as sock, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(sock.getsockname())
+        other.listen()
+        with pytest.raises(SystemExit) as ended:
+            pickle.loads(ForkingPickler.dumps(sock))
+    assert ended.value.code == 3
+    assert "can't listen on 127.0.0.1" in capfd.readouterr().err
+
+
 def test_a_single_worker_listens_on_the_socket_itself() -> None:
     with bind(config(workers=1)) as sock:
         assert type(sock) is socket.socket

@@ -78,10 +78,9 @@ def store_errors(location: str) -> Iterator[None]:
 
 
 def shown(location: str) -> str:
-    """The location without a user's name and password."""
+    """The location without a user's name and password, however badly these are written."""
     scheme, separator, rest = location.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else location
 
 
 def _address(url: str, location: str, secrets: Secrets) -> StoreAddress:

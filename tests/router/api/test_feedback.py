@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from router.log.errors import StoreUnavailableError
-from router.settings import Settings
+from router.settings import RedisSettings, Settings
 from tests.router.conftest import Service, StartService
 
 OLD_DECISION = "018f3f2e-7d2a-7c3e-9b1a-3f1d2c4b5a69"
@@ -142,3 +142,25 @@ async def test_an_unknown_decision_is_not_found(service: Service) -> None:
     assert (response.status_code, response.json()["field"]) == (404, "id")
     malformed = await service.client.get("/v1/decisions/7")
     assert (malformed.status_code, malformed.json()["field"]) == (400, "id")
+
+
+@pytest.mark.parametrize(("trace_hours", "seconds"), [(1.0, 3600.0), (8760.0, 604_800.0)])
+async def test_a_key_is_remembered_as_long_as_decisions_can_be_traced_and_a_week_at_most(
+    start_service: StartService,
+    monkeypatch: pytest.MonkeyPatch,
+    trace_hours: float,
+    seconds: float,
+) -> None:
+    asked: list[float] = []
+
+    async def remember(key: str, fingerprint: str, ttl_s: float) -> str | None:
+        asked.append(ttl_s)
+        return None
+
+    settings = Settings(redis=RedisSettings(trace_hours=trace_hours))
+    async with start_service(settings) as service:
+        monkeypatch.setattr(service.store, "remember", remember)
+        feedback = {"decision_id": OLD_DECISION, "metric": "quality", "value": 1}
+        headers = {"Idempotency-Key": "abc"}
+        await service.client.post("/v1/feedback", json=feedback, headers=headers)
+    assert asked == [seconds]

@@ -1,5 +1,6 @@
 """What is logged of a query doesn't depend on the queries it came with."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from policies.artifact import Manifest
 from policies.blend_policy import BlendPolicy
 from policies.encoders import Encoder
-from policies.exploration import Exploration
+from policies.exploration import Exploration, until_first_promotion
 from policies.features import Featurizer
 from policies.reward_model import HiddenLayer, Landmarks, RewardModel, Scaling
+from policies.rule_policy import RulePolicy
 from router.api.schemas import RouteRequest
 from router.deciding.decider import Decider
 from router.serving_policy import ServingPolicy, fit_to_service
@@ -59,13 +61,31 @@ def serving(decider: Decider) -> ServingPolicy:
     return fit_to_service(policy, decider.arms, version, d, Exploration(), promoted=True)
 
 
-def logged(encoder: Encoder, size: int, order: np.ndarray, texts: list[str]) -> list[Any]:
+def cold_start(decider: Decider) -> ServingPolicy:
+    featurizer = decider.featurizer
+    return fit_to_service(
+        RulePolicy(decider.arms),
+        decider.arms,
+        featurizer.version,
+        featurizer.dimension,
+        until_first_promotion(Exploration()),
+        promoted=False,
+    )
+
+
+def logged(
+    encoder: Encoder,
+    size: int,
+    order: np.ndarray,
+    texts: list[str],
+    policy_of: Callable[[Decider], ServingPolicy] = serving,
+) -> list[Any]:
     """What stands in the log of each text, decided in this order and in batches of this size."""
     name = {text: f"decision-{number}" for number, text in enumerate(texts)}
     found: dict[str, Any] = {}
     ids: list[str] = []
     decider = Decider(Settings(), Featurizer(encoder), new_id=lambda: ids.pop(0))
-    policy = serving(decider)
+    policy = policy_of(decider)
     for start in range(0, len(texts), size):
         batch = [texts[index] for index in order[start : start + size]]
         ids += [name[text] for text in batch]
@@ -116,6 +136,16 @@ def test_requests_that_ask_for_different_things_are_logged_the_same_alone_and_to
     policy = serving(decider)
     alone = [decision for request in requests for decision in decider.decide([request], policy)]
     assert decider.decide(requests, policy) == alone
+def test_so_they_are_before_a_policy_is_trained(encoder: Encoder) -> None:
+    """By rules of which several apply to one query."""
+    words = [*TEXT.split(), "latest", "compare", "summarise", "json", "3*4", "whose", "`x`", "5"]
+    rng = np.random.default_rng(4)
+    drawn = [" ".join(rng.choice(words, rng.integers(1, 40))) for _ in range(512)]
+    texts = list(dict.fromkeys(drawn))
+    in_order = np.arange(len(texts))
+    alone = logged(encoder, 1, in_order, texts, cold_start)
+    for size in (3, 64):
+        assert logged(encoder, size, in_order, texts, cold_start) == alone
 
 
 @pytest.mark.encoders

@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import redis
+from uuid_utils import uuid7
 
 from policies.events import Event
 from policies.shards import GROWTH_DELAY_MS, Shards
 from policies.store_keys import StoreKeys
+from policies.store_url import parse_store_url
 from router.log.redis_reader import RedisEventReader
 from router.log.redis_store import RedisEventStore
+from router.redis_clients import open_async_client
 from tests.event_factory import answer, decision, feedback
 
 KEYS = StoreKeys("rag")
@@ -19,7 +23,9 @@ KEYS = StoreKeys("rag")
 
 @asynccontextmanager
 async def opened(url: str, shards: int) -> AsyncIterator[RedisEventStore]:
-    store = RedisEventStore.from_url(url, shards=shards)
+    """A store that reads the note of the shards before it appends."""
+    client = open_async_client(parse_store_url(url), timeout_s=2.0, connections=32)
+    store = RedisEventStore(client, shards=shards, shards_known_s=0.0)
     try:
         yield store
     finally:
@@ -118,3 +124,41 @@ async def test_fewer_shards_are_never_had_again(valkey_url: str) -> None:
         await store.append([decision(number) for number in range(20)])
     async with opened(valkey_url, 1) as store:
         assert await store.append([decision(number) for number in range(20)]) == 0
+
+
+async def test_a_replica_that_runs_agrees_with_one_of_more_shards_on_an_empty_log(
+    valkey_url: str,
+) -> None:
+    """The first may have written by the time that the second one's shards count, not before."""
+    events: list[Event] = [kind(n) for n in range(30) for kind in (decision, feedback)]
+    old = RedisEventStore.from_url(valkey_url, shards=1)
+    await old.ping()
+    async with opened(valkey_url, 3) as new:
+        await new.ping()
+        assert await old.append(events) == 60
+        assert await new.append(events) == 0
+        assert await new.trace(decision(7).decision_id) is not None
+    await old.close()
+
+
+async def test_more_shards_are_seen_by_a_replica_that_only_appends(valkey_url: str) -> None:
+    """As one does while it replays a long spool."""
+    made_now = [msgspec.structs.replace(decision(0), decision_id=str(uuid7())) for _ in range(30)]
+    async with opened(valkey_url, 1) as store, opened(valkey_url, 1) as other:
+        await store.append([decision(1)])
+        with redis.Redis.from_url(valkey_url) as client:
+            client.set(KEYS.shards, noted(client).grown(3, 1).encoded())
+        assert await store.append(made_now) == 30
+        await other.ping()
+        assert await other.append(made_now) == 0
+
+
+async def test_idempotency_keys_are_remembered_when_shards_are_added(valkey_url: str) -> None:
+    keys = [f"feedback:{number}" for number in range(20)]
+    async with opened(valkey_url, 2) as store:
+        for key in keys:
+            assert await store.remember(key, "one", 60) is None
+        with redis.Redis.from_url(valkey_url) as client:
+            client.set(KEYS.shards, noted(client).grown(7, 1).encoded())
+        await store.ping()
+        assert [await store.remember(key, "other", 60) for key in keys] == ["one"] * 20
