@@ -43,10 +43,7 @@ def reports_of(part: TrainingPart, reading: Reading, metrics: Sequence[int]) -> 
         values = rows.rounds.values
         known, outcome = ~np.isnan(values), np.nan_to_num(values)
         found.append(
-            [
-                reading.reporting[m].reports(rows.rounds, known[:, m], outcome[:, m])
-                for m in metrics
-            ]
+            [reading.reporting[m].reports(rows.rounds, known[:, m], outcome[:, m]) for m in metrics]
         )
     return found
 

@@ -30,7 +30,7 @@ from training.judge.choice import Choice
 from training.judge.fold_models import FoldModels, fold_models
 from training.judge.judged_policy import RowValues
 from training.log.partitions import RoundsPart, RoundsParts
-from training.log.rounds import Bools, Floats, LoggedRounds
+from training.log.rounds import Bools, Floats, LoggedRounds, time_order
 from training.reporting.probabilities import Reporting, ReportingCounts, fit_reporting
 from training.utility import objective_weights, rewards_of
 
@@ -74,7 +74,10 @@ def gather(parts: RoundsParts, choice: Choice, rows: int, engine: Engine, *, see
         samples.append(found.sample)
         sums = added(sums, found.sums)
         everyone = everyone.plus(found.everyone)
-    order = np.argsort(np.concatenate([one.at for one in rounds]), kind="stable")
+    order = time_order(
+        np.concatenate([one.at for one in rounds]),
+        np.concatenate([one.decision_ids for one in rounds]),
+    )
     return Gathered(
         _joined(rounds).rows(order),
         np.concatenate(trained)[order],
