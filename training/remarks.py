@@ -53,7 +53,7 @@ def _audits(
     rounds: LoggedRounds, reporting: Sequence[ReportingCounts] | None = None
 ) -> Iterator[str]:
     """What audited decisions say of volunteered feedback, metric by metric."""
-    for m in np.flatnonzero(rounds.observed) if rounds.audited.any() else ():
+    for m in np.flatnonzero(rounds.observed).tolist() if rounds.audited.any() else ():
         known = ~np.isnan(rounds.values[:, m])
         if known.all():
             continue
