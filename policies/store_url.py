@@ -98,7 +98,9 @@ def _server(url: str, password: str | None) -> StoreAddress:
     if scheme != "unix":
         _, where = split_user(rest)
         if "," in where.partition("/")[0]:
-            raise ValueError("names several hosts: begin with redis+cluster:// or redis+sentinel://")
+            raise ValueError(
+                "names several hosts: begin with redis+cluster:// or redis+sentinel://"
+            )
     parts = urlsplit(url)
     if parts.scheme != "unix":
         _port(parts)

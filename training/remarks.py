@@ -1,17 +1,24 @@
 """What a person should know of a log before trusting what is made of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from training.log.rounds import LoggedRounds
 from training.reporting.audit import MIN_ANSWERED, audit_test
-from training.reporting.probabilities import FLOOR
-from training.reporting.shares import reporting_shares
+from training.reporting.probabilities import FLOOR, ReportingCounts
+from training.reporting.shares import shares_of
 
 
-def remarks(rounds: LoggedRounds) -> Iterator[str]:
-    """A line for each thing that was left out, counted apart or taken on trust."""
+def remarks(
+    rounds: LoggedRounds, reporting: Sequence[ReportingCounts] | None = None
+) -> Iterator[str]:
+    """A line for each thing that was left out, counted apart or taken on trust.
+
+    Args:
+        rounds: the log's, or a sample in which audits may be more frequent.
+        reporting: of the whole log, by metric; without it, of the rounds.
+    """
     counts = rounds.counts
     silent = counts.decisions - counts.with_feedback
     for number, what in (
@@ -39,19 +46,23 @@ def remarks(rounds: LoggedRounds) -> Iterator[str]:
                 f"note: {metric!r} is weighed but was never reported: it counts as what the "
                 "serving policy expected of it"
             )
-    yield from _audits(rounds)
+    yield from _audits(rounds, reporting)
 
 
-def _audits(rounds: LoggedRounds) -> Iterator[str]:
+def _audits(
+    rounds: LoggedRounds, reporting: Sequence[ReportingCounts] | None = None
+) -> Iterator[str]:
     """What audited decisions say of volunteered feedback, metric by metric."""
-    for m in np.flatnonzero(rounds.observed) if rounds.audited.any() else ():
+    for m in np.flatnonzero(rounds.observed).tolist() if rounds.audited.any() else ():
         known = ~np.isnan(rounds.values[:, m])
         if known.all():
             continue
         values = np.nan_to_num(rounds.values[:, m])
-        found = audit_test(
-            rounds, known, values, np.maximum(reporting_shares(rounds, known), FLOOR)
-        )
+        counts = ReportingCounts.of(rounds, known) if reporting is None else reporting[m]
+        # Audits are reported for another reason: they would make their tenant look talkative.
+        shares = np.maximum(shares_of(counts.volunteers, rounds), FLOOR)
+        found = audit_test(rounds, known, values, shares)
+        asked = int(counts.audited.total.sum())
         name = rounds.metrics[m]
         if found.answered < MIN_ANSWERED:
             yield (
@@ -60,7 +71,7 @@ def _audits(rounds: LoggedRounds) -> Iterator[str]:
             )
         elif found.alarm:
             yield (
-                f"warning: {name} is {found.audited:.3f} on {found.rows:,} audited decisions, but "
+                f"warning: {name} is {found.audited:.3f} on {asked:,} audited decisions, but "
                 f"{found.volunteered:.3f} in volunteered feedback on the same arms ({found.z:+.1f} "
                 "standard errors): who reports depends on the outcome, and is weighed accordingly"
             )

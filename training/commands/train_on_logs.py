@@ -84,7 +84,7 @@ def _fitted(
                 tenants=wanted.tenants,
                 parent=rounds.policy_version or None,
                 advance=advance,
-                look=lambda sample: said.extend(remarks(sample)),
+                look=lambda sample, counts: said.extend(remarks(sample, counts)),
             )
     finally:  # also where there was too little to learn from: they may say why
         for line in said:

@@ -6,26 +6,30 @@ reports, what queries are known. They see a sample (`training.fit.row_sample`); 
 smaller than it, all rows.
 """
 
-from hashlib import sha256
+from hashlib import sha256, sha512
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from training.fit.folds import Ints
 from training.fit.log_counts import Counts, counts_of
 from training.fit.moments import Moments, moments_of
 from training.fit.row_sample import Sample, joined_samples, sample_of
 from training.fit.training_rows import TrainingPart
 from training.log.rounds import LoggedRounds
 
+Sums = NDArray[np.uint64]
+
 
 class PartSummary(NamedTuple):
-    """What a part gives: `hashes` of all its rounds, and of those that are learned from."""
+    """What a part gives: sums of the hashes of all its rounds, and of those that are learned from,
+    (8,) each.
+    """
 
     moments: Moments
     counts: Counts | None
     sample: Sample | None
-    hashes: tuple[bytes, bytes]
+    hashes: tuple[Sums, Sums]
 
 
 class FirstPass(NamedTuple):
@@ -42,6 +46,7 @@ def summary_of(part: TrainingPart, share: float) -> PartSummary:
     rounds = part.part.read()
     moments, counts, samples = Moments({}, {}, {}, {}, {}), None, []
     learned = np.flatnonzero(rounds.explored & (rounds.at <= part.until))
+    digests = _digests(rounds)
     for rows in part.folds_of(rounds):
         moments = moments.plus(moments_of(rows))
         if len(rows.rounds):
@@ -52,7 +57,7 @@ def summary_of(part: TrainingPart, share: float) -> PartSummary:
         moments,
         counts,
         joined_samples(samples) if samples else None,
-        (_hash(rounds, np.arange(len(rounds))), _hash(rounds, learned)),
+        (digests.sum(axis=0), digests[learned].sum(axis=0)),
     )
 
 
@@ -63,7 +68,7 @@ class Summaries:
         self._moments = Moments({}, {}, {}, {}, {})
         self._counts: Counts | None = None
         self._samples: list[Sample] = []
-        self._hashes = (sha256(), sha256())
+        self._hashes = (np.zeros(8, dtype=np.uint64), np.zeros(8, dtype=np.uint64))
 
     def add(self, part: PartSummary) -> None:
         """One more."""
@@ -73,20 +78,25 @@ class Summaries:
         if part.sample is not None:
             self._samples.append(part.sample)
         for total, mine in zip(self._hashes, part.hashes, strict=True):
-            total.update(mine)
+            np.add(total, mine, out=total)  # modulo 2^64
 
     def total(self) -> FirstPass | None:
         """All of them, None where there is no round to learn from."""
         if self._counts is None:
             return None
-        everyone, learned = (total.hexdigest() for total in self._hashes)
+        everyone, learned = (sha256(total.tobytes()).hexdigest() for total in self._hashes)
         return FirstPass(
             self._moments, self._counts, joined_samples(self._samples), (everyone, learned)
         )
 
 
-def _hash(rounds: LoggedRounds, rows: Ints) -> bytes:
-    """A SHA-256 of what is learned from: the decisions' ids and their metrics."""
-    content = sha256("\n".join(rounds.decision_ids[rows].tolist()).encode())
-    content.update(np.ascontiguousarray(rounds.values[rows]).tobytes())
-    return content.digest()
+def _digests(rounds: LoggedRounds) -> Sums:
+    """(n, 8) a SHA-512 of each round's id and metrics. Their sums are the same in whichever order,
+    and in whichever parts, rounds come: a multiset hash (Bellare and Micciancio 1997).
+    """
+    content = np.ascontiguousarray(rounds.values)
+    hashes = [
+        sha512(name.encode("utf-8", "surrogatepass") + row.tobytes()).digest()
+        for name, row in zip(rounds.decision_ids.tolist(), content, strict=True)
+    ]
+    return np.frombuffer(b"".join(hashes), dtype=np.uint64).reshape(-1, 8)

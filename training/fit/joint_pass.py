@@ -1,6 +1,9 @@
 """The second pass: the joint model's equations, and what inverse propensities sum to."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from training.fit.feature_scale import FeatureScale
 from training.fit.joint_equations import JointSums
@@ -10,6 +13,7 @@ from training.fit.pseudo_outcomes import InverseSums, OneDraw, draws_of, full_in
 from training.fit.row_sums import added
 from training.fit.training_rows import FoldRows, TrainingPart
 from training.log.rounds import Floats
+from training.reporting.audit import Reports
 from training.reporting.probabilities import Reporting
 from training.trained_queries import Digests, query_digests
 
@@ -30,6 +34,18 @@ class Reading(NamedTuple):
         if not len(rows.warm):
             return draws
         return draws.with_rows(full_information(scaled[logged:], rows.warm))
+
+
+def reports_of(part: TrainingPart, reading: Reading, metrics: Sequence[int]) -> list[list[Reports]]:
+    """What a tilt of each of these metrics is fitted to, fold by fold."""
+    found = []
+    for rows in part.read():
+        values = rows.rounds.values
+        known, outcome = ~np.isnan(values), np.nan_to_num(values)
+        found.append(
+            [reading.reporting[m].reports(rows.rounds, known[:, m], outcome[:, m]) for m in metrics]
+        )
+    return found
 
 
 class JointPart(NamedTuple):

@@ -9,9 +9,9 @@ from training.engines import Engine
 from training.fit.cluster_sums import ClusterSums
 from training.fit.first_pass import FirstPass, Summaries, summary_of
 from training.fit.joint_model import JointModel
-from training.fit.joint_pass import JointPart, joint_part
+from training.fit.joint_pass import JointPart, Reading, joint_part, reports_of
 from training.fit.log_evidence import LogEvidence, nested_heads
-from training.fit.preparation import Prepared, prepare
+from training.fit.preparation import Prepared, prepare, reading_of
 from training.fit.row_sample import sample_share
 from training.fit.row_sums import added
 from training.fit.target_pass import Nuisance, TargetSums, target_sums
@@ -20,6 +20,7 @@ from training.fit.tenant_pass import AroundHeads, gained_part, tenant_part
 from training.fit.training_rows import TrainingPart, WarmRows
 from training.fit.value_pass import Judged, ValueSums, value_sums
 from training.log.rounds import Floats
+from training.reporting.audit import Reports
 from training.trained_queries import QueryFilter
 
 Result = TypeVar("Result")
@@ -77,7 +78,9 @@ class LogPasses:
 
     def second(self, first: FirstPass) -> Known:
         """The second pass and the third: the joint model, then pseudo-outcomes."""
-        prepared, counts = prepare(first, self._warm, self._parts[0].seed), first.counts
+        counts = first.counts
+        reading = self._tilted(reading_of(first), counts.rows)
+        prepared = prepare(first, reading, self._warm, self._parts[0].seed)
         found, trained = self._joint(prepared, counts.queries)
         joint = JointModel(prepared.basis, found.joint, prepared.settings, len(self.arms))
         nuisance = Nuisance(
@@ -100,6 +103,21 @@ class LogPasses:
             prepared.sampled,
         )
         return Known(evidence, nuisance, trained.text())
+
+    def _tilted(self, reading: Reading, rows: int) -> Reading:
+        """With what audits show fitted to all rounds' reports: a pass of its own, and only where a
+        sample of the log showed it.
+        """
+        tilted = [m for m, one in enumerate(reading.reporting) if one.tilt is not None]
+        if not tilted or sample_share(rows) >= 1.0:
+            return reading
+        step = partial(reports_of, reading=reading, metrics=tilted)
+        found = [one for part in self._engine.map(step, self._parts) for one in part]
+        reporting = list(reading.reporting)
+        for position, m in enumerate(tilted):
+            reports = Reports.joined([one[position] for one in found])
+            reporting[m] = reporting[m].tilted(reports)
+        return reading._replace(reporting=tuple(reporting))
 
     def _joint(self, prepared: Prepared, queries: int) -> tuple[JointPart, QueryFilter]:
         step = partial(

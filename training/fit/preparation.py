@@ -30,11 +30,14 @@ class Prepared(NamedTuple):
     sampled: SampledRows
 
 
-def prepare(first: FirstPass, warm: WarmRows | None, seed: int) -> Prepared:
+def reading_of(first: FirstPass) -> Reading:
+    """How rows are read, as far as the first pass tells."""
+    return Reading(scale_of(first.moments.everyone), _reporting(first))
+
+
+def prepare(first: FirstPass, reading: Reading, warm: WarmRows | None, seed: int) -> Prepared:
     """What the passes after the first need; `seed` is the folds'."""
-    scale = scale_of(first.moments.everyone)
-    moments = first.moments.scaled(scale)
-    reading = Reading(scale, _reporting(first))
+    moments = first.moments.scaled(reading.scale)
     basis = basis_of(moments.everyone.xx)
     rows, folds = _sampled(first, warm, seed)
     draws = reading.draws(rows)

@@ -7,7 +7,7 @@ import numpy as np
 
 from training.fit.folds import drawn, row_digests
 from training.fit.training_rows import FoldRows, joined_rounds
-from training.log.rounds import Bools, LoggedRounds
+from training.log.rounds import Bools, LoggedRounds, time_order
 
 SAMPLE_ROWS = 60_000
 # Audited rounds are few, and each is worth many others: so many times as many of them are taken.
@@ -56,7 +56,10 @@ def joined_samples(samples: list[Sample]) -> Sample:
     """Several as one."""
     if len(samples) == 1:
         return samples[0]
-    order = np.argsort(np.concatenate([one.rounds.at for one in samples]), kind="stable")
+    order = time_order(
+        np.concatenate([one.rounds.at for one in samples]),
+        np.concatenate([one.rounds.decision_ids for one in samples]),
+    )
     return Sample(
         joined_rounds([one.rounds for one in samples]),
         np.concatenate([one.by_query for one in samples])[order],

@@ -1,6 +1,6 @@
 """From data to a policy with its manifest: trained on what, how, and how it did out of fold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,6 +30,7 @@ from training.fit.training_rows import FOLDS, WarmRows, training_parts
 from training.judge.gate import MIN_EFFECTIVE
 from training.log.partitions import RoundsParts, one_part
 from training.log.rounds import LoggedRounds
+from training.reporting.probabilities import ReportingCounts
 from training.tables.warm_start import WarmStart, aligned_values
 from training.trained_queries import QUERY_FILTER, query_filter
 
@@ -160,7 +161,7 @@ def train_on_parts(
     tenants: bool = True,
     parent: str | None = None,
     advance: Callable[[int], None] = lambda _: None,
-    look: Callable[[LoggedRounds], None] = lambda _: None,
+    look: Callable[[LoggedRounds, Sequence[ReportingCounts]], None] = lambda *_: None,
 ) -> LinearPolicy:
     """A policy from logged rounds, the latest `holdout` share of them left for judging it.
 
@@ -175,7 +176,8 @@ def train_on_parts(
         tenants: whether to learn what tenants' outcomes add to everybody's.
         parent: the version that served.
         advance: told of steps done, of `training_steps(rounds)`.
-        look: given a sample of the rounds that are learned from, once it is known.
+        look: given a sample of the rounds that are learned from, and by metric who reports of them
+            all, once they are known.
 
     Raises:
         EmptyLogError: too few rounds are explored and reported, or they repeat a few queries.
@@ -189,7 +191,7 @@ def train_on_parts(
     passes = LogPasses(engine, parts, rounds.arms, rounds.metrics, warm_rows, advance)
     first = passes.first(int(np.searchsorted(rounds.explored_at, until, side="right")))
     if first is not None:
-        look(first.sample.rounds)
+        look(first.sample.rounds, first.counts.reporting)
     first = _enough(first, rounds)
     fit = fit_log(passes, first, tenants=tenants)
     manifest = log_manifest(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.fit.folds import Digests, Ints, group_numbers, hashed_folds, row_digests
 from training.log.partitions import RoundsPart, RoundsParts
-from training.log.rounds import Bools, Floats, LoggedRounds
+from training.log.rounds import Bools, Floats, LoggedRounds, time_order
 from training.utility import check_objective, objective_weights
 
 FOLDS = 5
@@ -112,7 +112,7 @@ class TrainingPart:
 
 
 def joined_rounds(parts: list[LoggedRounds]) -> LoggedRounds:
-    """Rounds of several parts as one, in order of time; groups of different parts stay apart."""
+    """Rounds of several parts as one, by time and id; groups of different parts stay apart."""
     if len(parts) == 1:
         return parts[0]
     first, start, numbered = parts[0], 0, []
@@ -126,7 +126,7 @@ def joined_rounds(parts: list[LoggedRounds]) -> LoggedRounds:
         if field.name not in of_all:
             of_all[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
     joined = LoggedRounds(**of_all)
-    return joined.rows(np.argsort(joined.at, kind="stable"))
+    return joined.rows(time_order(joined.at, joined.decision_ids))
 
 
 def training_parts(

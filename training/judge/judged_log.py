@@ -22,6 +22,7 @@ from training.judge.judged_policy import (
     of_tenant,
     reads_beliefs,
     require_tenant,
+    too_few,
     training_window,
     unseen,
 )
@@ -109,7 +110,7 @@ def judged_log(
         seed: of the folds.
 
     Raises:
-        EmptyLogError: no round is of that tenant.
+        EmptyLogError: no round is of that tenant, or of a large log none is explored.
         PolicyFitError: the policy doesn't fit the log's features or arms.
     """
     if tenant is not None:
@@ -123,6 +124,8 @@ def judged_log(
     choice = first_choice(policy, tenant)._replace(in_sample=True)
     surveys = engine.map(partial(survey, choice), parts.parts)
     rows = sum(n for one in surveys if one is not None for n, _ in one.rows.values())
+    if not rows:
+        raise too_few(policy, 0, 0)
     return _gathered(parts, policy, engine, choice, rows, seed)
 
 

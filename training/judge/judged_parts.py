@@ -30,7 +30,7 @@ from training.judge.choice import Choice
 from training.judge.fold_models import FoldModels, fold_models
 from training.judge.judged_policy import RowValues
 from training.log.partitions import RoundsPart, RoundsParts
-from training.log.rounds import Bools, Floats, LoggedRounds
+from training.log.rounds import Bools, Floats, LoggedRounds, time_order
 from training.reporting.probabilities import Reporting, ReportingCounts, fit_reporting
 from training.utility import objective_weights, rewards_of
 
@@ -78,7 +78,10 @@ def gather(parts: RoundsParts, choice: Choice, rows: int, engine: Engine, *, see
         samples.append(found.sample)
         sums = added(sums, found.sums)
         everyone = everyone.plus(found.everyone)
-    order = np.argsort(np.concatenate([one.at for one in rounds]), kind="stable")
+    order = time_order(
+        np.concatenate([one.at for one in rounds]),
+        np.concatenate([one.decision_ids for one in rounds]),
+    )
     return Gathered(
         _joined(rounds).rows(order),
         np.concatenate(trained)[order],
@@ -214,21 +217,25 @@ def read_values(
 def _reporting(
     found: Gathered, asked: Sequence[Objective], observed: Bools
 ) -> tuple[tuple[Reporting, ...], tuple[int, ...]]:
-    """How rounds come to be reported, fitted on the sample, and which of these holds for each
-    objective: without audits, objectives that are known on the same rounds share one.
+    """How rounds come to be reported, fitted on the sample (what audits show, on all rounds), and
+    which of these holds for each objective: without audits, objectives that are known on the same
+    rounds share one.
     """
     rounds, some = found.rounds, found.sample.rounds.rows(found.sample.for_reporting)
     fitted: list[Reporting] = []
     shared: dict[bytes, int] = {}
     which = []
     for objective in asked:
-        known, _ = rewards_of(rounds, objective_weights(rounds, objective), observed)
+        known, rewards = rewards_of(rounds, objective_weights(rounds, objective), observed)
         counts = ReportingCounts.of(rounds, known)
         key = np.packbits(known).tobytes()
         if counts.asked or key not in shared:
             told, reward = rewards_of(some, objective_weights(some, objective), observed)
             shared[key] = len(fitted)
-            fitted.append(fit_reporting(some, told, reward, counts))
+            one = fit_reporting(some, told, reward, counts)
+            if one.tilt is not None and len(some) < len(rounds):
+                one = one.tilted(one.reports(rounds, known, rewards))
+            fitted.append(one)
         which.append(shared[key])
     return tuple(fitted), tuple(which)
 

@@ -179,12 +179,7 @@ def put_on_rounds(
     check_fit(policy, rounds.feature_version, rounds.arms)
     distinct = len(np.unique(rounds.groups))
     if distinct < MIN_QUERIES:
-        raise EmptyLogError(
-            f"{len(rounds)} logged decisions on {distinct} distinct queries are left to judge "
-            f"policy {policy.version} by (explored ones after its training window); at least "
-            f"{MIN_QUERIES} queries are needed: let the service run on and export again, or train "
-            "with a larger --holdout"
-        )
+        raise too_few(policy, len(rounds), distinct)
     if read is None:
         read = _values(policy, rounds, seed)
     utilities = utilities_of(read.expected, policy, rounds, weights)
@@ -214,6 +209,16 @@ def put_on_rounds(
 def reads_beliefs(exploration: Exploration) -> bool:
     """Whether it asks how sure the policy is."""
     return exploration.kind == "thompson"
+
+
+def too_few(policy: Policy, rounds: int, queries: int) -> EmptyLogError:
+    """The error that so many rounds, on so many different queries, are nothing to judge by."""
+    return EmptyLogError(
+        f"{rounds} logged decisions on {queries} distinct queries are left to judge "
+        f"policy {policy.version} by (explored ones after its training window); at least "
+        f"{MIN_QUERIES} queries are needed: let the service run on and export again, or train "
+        "with a larger --holdout"
+    )
 
 
 def _values(policy: Policy, rounds: LoggedRounds, seed: int) -> RowValues:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from policies.features import LOGGED_DTYPE
 from training.engines import Engine
+from training.engines.local import LocalEngine
 from training.fit.folds import Ints
 from training.log.join import join_rounds
 from training.log.joined_columns import KINDS, log_names, read_joined, rows_in
@@ -138,13 +139,14 @@ def log_in_parts(
 
     Args:
         source: the log's directory.
-        engine: what shuffles a log of more than `in_memory` decisions.
+        engine: what shuffles a log that isn't one part in memory.
         scratch: an existing directory for the shuffled rows, about the log's size twice over;
             without it the system's temporary one, which only processes of this machine share.
         arms: come first on the arm axis, in their order.
         feature_version: keep rounds with these features; without it, the latest decision's.
         since: keep rounds made later than this.
-        in_memory: the most decisions for one part in memory.
+        in_memory: the most decisions for one part in memory, on the local engine; for others
+            parts always lie in files, as rows would otherwise be sent along.
         part_rows: about how many decisions a part holds otherwise.
 
     Raises:
@@ -154,7 +156,7 @@ def log_in_parts(
     log_at = log_folder(source)
     names = log_names(log_at)
     rows = sum(rows_in(log_at, name) for name in names["decisions"])
-    if rows <= in_memory:
+    if rows <= in_memory and isinstance(engine, LocalEngine):
         log = read_joined(source, since)
         version = feature_version
         yield one_part(

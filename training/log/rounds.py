@@ -30,6 +30,19 @@ class RoundCounts(msgspec.Struct, frozen=True, kw_only=True):
     pending: int = 0
 
 
+def time_order(at: Floats, ids: NDArray[np.object_]) -> Ints:
+    """(n,) the order of rounds by time, then by decision id: however a log was cut into parts, its
+    rounds have one order.
+    """
+    order = np.argsort(at, kind="stable")
+    same = at[order][1:] == at[order][:-1]
+    if same.any():
+        tied = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+        rows = order[tied].tolist()
+        order[tied] = sorted(rows, key=lambda row: (at[row], ids[row]))
+    return order
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedRounds:
     """n rounds, A arms, M metrics, d features, in order of time.

@@ -171,6 +171,8 @@ class Held(NamedTuple):
 def deal(shuffle: Shuffle, piece: Piece) -> Dealt:
     """Read a piece of the log, and write its rows by decision id."""
     table = read_files(shuffle.source, piece.files, piece.kind, shuffle.since)
+    if piece.kind == "decisions":
+        columns.times(table, shuffle.source)
     name = f"{piece.kind}-{piece.number:06d}.arrow"
     bucket = buckets_of(table["decision_id"], shuffle.buckets)
     write_buckets(table, bucket, shuffle.buckets, shuffle.scratch, name)

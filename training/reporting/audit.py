@@ -10,10 +10,12 @@ well they were served, less on which arm served them.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from training.fit.folds import Ints
 from training.log.rounds import Bools, Floats, LoggedRounds
 
 # Audited decisions with an outcome from which anything is said.
@@ -25,6 +27,17 @@ ALARM_Z = 2.5758293035489004
 # The most that tilting may make one outcome weigh over another.
 _MOST_TILT = math.log(50.0)
 _HALVINGS = 40
+
+
+class Drawn(Protocol):
+    """What of n rounds is asked here: which arm each drew (n,), whether it was audited (n,)."""
+
+    @property
+    def arms(self) -> tuple[str, ...]: ...
+    @property
+    def action(self) -> Ints: ...
+    @property
+    def audited(self) -> Bools: ...
 
 
 class AuditTest(NamedTuple):
@@ -49,7 +62,7 @@ class AuditTest(NamedTuple):
         return self.usable and abs(self.z) > ALARM_Z
 
 
-def audit_test(rounds: LoggedRounds, known: Bools, outcome: Floats, reporting: Floats) -> AuditTest:
+def audit_test(rounds: Drawn, known: Bools, outcome: Floats, reporting: Floats) -> AuditTest:
     """Compare the means, arm by arm, each arm as often as it was audited.
 
     Null: outcomes are missing at random given what `reporting` knows; |z| > ALARM_Z once in 100.
@@ -89,12 +102,14 @@ class Tilt(NamedTuple):
 
         1 / P(reported) = 1 + (1 − share) / share · e^(−γ·outcome) / mean over reports of e^(−γ·y)
 
-    with cells of one arm and one share. `centre` is taken off outcomes; means: by cell.
+    with cells of one arm and one share. `centre` is taken off outcomes; means: by cell, and
+    by_arm (A,) over all of an arm's.
     """
 
     gamma: float
     centre: float
     means: dict[tuple[int, float], float]
+    by_arm: Floats
 
     def probabilities(
         self, rounds: LoggedRounds, known: Bools, outcome: Floats, shares: Floats
@@ -105,23 +120,48 @@ class Tilt(NamedTuple):
         theirs = known & ~rounds.audited
         tilt = np.exp(-self.gamma * (outcome[theirs] - self.centre))
         found = shares.copy()
-        keys = _cells(rounds, shares, theirs)
-        mean = np.array([self.means.get(key, 1.0) for key in keys])
-        found[theirs] = _given(tilt / mean, shares[theirs])
+        keys, cell = _cells(rounds.action[theirs], shares[theirs])
+        means = np.array([self.means.get(key, float(self.by_arm[key[0]])) for key in keys])
+        found[theirs] = _given(tilt / means[cell], shares[theirs])
         return found
 
 
-def fit_tilt(rounds: LoggedRounds, known: Bools, outcome: Floats, shares: Floats) -> Tilt:
+class Reports(NamedTuple):
+    """The reported ones of some rounds, n of them: drawn arm, whether it was audited, outcome, and
+    the share of rounds like it that are reported, (n,) each. 25 bytes a report.
+    """
+
+    arms: tuple[str, ...]
+    action: Ints
+    audited: Bools
+    outcome: Floats
+    shares: Floats
+
+    @classmethod
+    def of(cls, rounds: Drawn, known: Bools, outcome: Floats, shares: Floats) -> "Reports":
+        """Arguments as for `audit_test`."""
+        return cls(
+            rounds.arms, rounds.action[known], rounds.audited[known], outcome[known], shares[known]
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Reports"]) -> "Reports":
+        """Of several parts of a log, at least one."""
+        arrays = (np.concatenate(column) for column in zip(*(p[1:] for p in parts), strict=True))
+        return cls(parts[0].arms, *arrays)
+
+
+def fit_tilt(reports: Reports) -> Tilt:
     """The tilt for which the weighted mean of volunteered outcomes is the audited one.
 
-    Arguments as for `audit_test`; `shares` depend on nothing that tells of the outcome, or the
-    outcome would count twice.
+    Of the whole log's reports: from a sample's, a cell would be left with a report or two, whose
+    mean says nothing. Their shares depend on nothing that tells of the outcome, or the outcome
+    would count twice.
     """
-    theirs = known & ~rounds.audited
-    target = audit_test(rounds, known, outcome, shares).audited
-    names = _cells(rounds, shares, theirs)
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    cell = np.array([numbers[name] for name in names], dtype=np.intp)
+    known, theirs = np.ones(len(reports.action), dtype=np.bool_), ~reports.audited
+    shares, outcome = reports.shares, reports.outcome
+    target = audit_test(reports, known, outcome, shares).audited
+    keys, cell = _cells(reports.action[theirs], shares[theirs])
     centre = float(outcome[theirs].mean())
     y, share = outcome[theirs] - centre, shares[theirs]
     spread = float(np.ptp(y)) or 1.0
@@ -133,14 +173,20 @@ def fit_tilt(rounds: LoggedRounds, known: Bools, outcome: Floats, shares: Floats
         mean = np.bincount(cell, weights=tilt) / np.bincount(cell)
         found[theirs] = _given(tilt / mean[cell], share)
         # The more γ, the less a high outcome weighs.
-        above = audit_test(rounds, known, outcome, found).volunteered > target
+        above = audit_test(reports, known, outcome, found).volunteered > target
         low, high = (gamma, high) if above else (low, gamma)
-    return Tilt(gamma, centre, dict(zip(numbers, mean.tolist(), strict=True)))
+    count = np.bincount(reports.action[theirs], minlength=len(reports.arms))
+    total = np.bincount(reports.action[theirs], weights=tilt, minlength=len(reports.arms))
+    by_arm = np.where(count > 0, total / np.maximum(count, 1), tilt.mean())
+    return Tilt(gamma, centre, dict(zip(keys, mean.tolist(), strict=True)), by_arm)
 
 
-def _cells(rounds: LoggedRounds, shares: Floats, theirs: Bools) -> list[tuple[int, float]]:
-    arms, found = rounds.action[theirs].tolist(), shares[theirs].round(12).tolist()
-    return list(zip(arms, found, strict=True))
+def _cells(action: Ints, shares: Floats) -> tuple[list[tuple[int, float]], Ints]:
+    """The different cells of some rounds, and (n,) the number of each round's."""
+    levels, level = np.unique(shares.round(12), return_inverse=True)
+    codes, cell = np.unique(action * len(levels) + level, return_inverse=True)
+    keys = [(code // len(levels), float(levels[code % len(levels)])) for code in codes.tolist()]
+    return keys, cell
 
 
 def _given(tilt: Floats, share: Floats) -> Floats:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from training.log.rounds import Bools, Floats, LoggedRounds
-from training.reporting.audit import MIN_AUDITED, Tilt, audit_test, fit_tilt
+from training.reporting.audit import MIN_AUDITED, Reports, Tilt, audit_test, fit_tilt
 from training.reporting.model import ReportingModel, fit_reporting_model
 from training.reporting.shares import CellSums, shares_of
 
@@ -72,6 +72,17 @@ class Reporting(NamedTuple):
             return np.maximum(found, FLOOR)
         return np.maximum(self._by(rounds, self.model), FLOOR)
 
+    def reports(self, rounds: LoggedRounds, known: Bools, outcome: Floats) -> Reports:
+        """What a tilt is fitted to: reported rounds with the shares of those like them; arguments
+        as for `probabilities`.
+        """
+        shares = np.maximum(self._by(rounds, None), FLOOR)
+        return Reports.of(rounds, known, outcome, shares)
+
+    def tilted(self, reports: Reports) -> "Reporting":
+        """With the tilt that these tell of, in the model's place."""
+        return self._replace(model=None, tilt=fit_tilt(reports))
+
     def _by(self, rounds: LoggedRounds, model: ReportingModel | None) -> Floats:
         """(n,) by the model, or by the shares."""
         assert self.volunteers is not None
@@ -96,7 +107,8 @@ def fit_reporting(
     tells of its outcome must not count twice.
 
     Args:
-        rounds: n rounds, the log's or a sample of them, on which model and audits are fitted.
+        rounds: n rounds, the log's or a sample of them, on which model and audits are fitted. A
+            tilt must be fitted anew, by `tilted`, to the reports of all rounds that it is for.
         known: (n,) whether the outcome was reported.
         outcome: (n,) its value, anything where it isn't known.
         counts: of the whole log.
@@ -115,8 +127,7 @@ def fit_reporting(
         fit_reporting_model(rounds.rows(free), known[free]) if free.any() else None,
     )
     if audit_test(rounds, known, outcome, found.probabilities(rounds, known, outcome)).alarm:
-        shares = found._replace(model=None).probabilities(rounds, known, outcome)
-        return found._replace(model=None, tilt=fit_tilt(rounds, known, outcome, shares))
+        return found.tilted(found.reports(rounds, known, outcome))
     return found
 
 

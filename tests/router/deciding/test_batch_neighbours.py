@@ -136,6 +136,8 @@ def test_requests_that_ask_for_different_things_are_logged_the_same_alone_and_to
     policy = serving(decider)
     alone = [decision for request in requests for decision in decider.decide([request], policy)]
     assert decider.decide(requests, policy) == alone
+
+
 def test_so_they_are_before_a_policy_is_trained(encoder: Encoder) -> None:
     """By rules of which several apply to one query."""
     words = [*TEXT.split(), "latest", "compare", "summarise", "json", "3*4", "whose", "`x`", "5"]

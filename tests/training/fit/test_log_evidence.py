@@ -11,7 +11,7 @@ from training.fit.folds import hashed_folds, row_digests
 from training.fit.joint_model import JointModel
 from training.fit.joint_pass import joint_part
 from training.fit.log_evidence import LogEvidence, nested_heads
-from training.fit.preparation import Prepared, prepare
+from training.fit.preparation import Prepared, prepare, reading_of
 from training.fit.target_pass import Nuisance, TargetSums, target_sums
 from training.fit.training_rows import FOLDS, WarmRows, training_parts
 from training.log.partitions import one_part
@@ -24,7 +24,7 @@ def learned(
     """What the passes find; settings, learned on all rows, may be those of another log."""
     [part] = training_parts(one_part(rounds), float(rounds.at.max()), 0, None)
     _, first = passes_over(rounds)
-    prepared = prepare(first, None, 0) if like is None else like[0]
+    prepared = prepare(first, reading_of(first), None, 0) if like is None else like[0]
     found, _ = joint_part(part, prepared.reading, prepared.basis, prepared.settings)
     averages = None if like is None else like[1].averages
     joint = JointModel(prepared.basis, found.joint, prepared.settings, 3, averages)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from policies.linear_policy import LinearPolicy
+from tests.training.fit.fitting import passes_over
 from tests.training.test_cli import ran
 from tests.training.worlds import (
     features_of,
@@ -22,9 +23,11 @@ from training.engines import Engine
 from training.engines.local import LocalEngine
 from training.fit import row_sample
 from training.fit.folds import group_numbers, row_digests
+from training.fit.log_passes import LogPasses
 from training.fit.trained_policy import train_on_parts, training_steps
+from training.fit.training_rows import training_parts
 from training.log.partitions import RoundsInMemory, RoundsParts, log_in_parts, one_part
-from training.log.rounds import LoggedRounds
+from training.log.rounds import LoggedRounds, time_order
 from training.tables.outcomes import read_outcomes
 from training.tables.query_features import query_features
 from training.tables.warm_start import WarmStart, warm_start_of
@@ -211,3 +214,22 @@ def test_every_part_and_pass_is_a_step() -> None:
         advance=done.append,
     )
     assert sum(done) == training_steps(rounds)
+
+
+def test_rounds_of_one_time_and_the_datas_hash_are_the_same_in_parts() -> None:
+    rounds = world(n=600)
+    rounds = dataclasses.replace(rounds, at=np.floor(rounds.at / 60.0))
+    rounds = rounds.rows(time_order(rounds.at, rounds.decision_ids))
+    samples, hashes = [], []
+    for log in (one_part(rounds), in_parts(rounds, 3)):
+        parts = training_parts(log, float(rounds.at.max()), 0, None)
+        first = LogPasses(LocalEngine(), parts, rounds.arms, rounds.metrics).first(len(rounds))
+        assert first is not None
+        samples.append(first.sample.rounds.decision_ids.tolist())
+        hashes.append(first.hashes)
+    assert samples[0] == samples[1] == rounds.decision_ids.tolist()
+    assert hashes[0] == hashes[1]
+    changed = rounds.values.copy()
+    changed[5, 0] = 7.0
+    _, other = passes_over(dataclasses.replace(rounds, values=changed))
+    assert other.hashes != hashes[0]

@@ -134,3 +134,12 @@ def test_features_are_read_of_later_rounds_alone(log: Path, policy: LinearPolicy
     with opened_log(log, policy, LocalEngine()) as (parts, found):
         assert parts.rows < ROWS * 0.5
         assert found.mine.rounds.at.min() > window > -math.inf
+
+
+@pytest.mark.parametrize("in_memory", [0, ROWS])
+def test_a_log_without_explored_rounds_is_refused(
+    log: Path, policy: LinearPolicy, in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LoggedRounds, "explored", property(lambda self: np.zeros(len(self), bool)))
+    with pytest.raises(EmptyLogError, match="0 logged decisions on 0 distinct queries"):
+        evaluated(log, policy, in_memory)

@@ -1,5 +1,6 @@
 """A log in parts is the log in one piece."""
 
+import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
@@ -29,6 +30,7 @@ from training.log.log_files import (
 )
 from training.log.partitions import RoundsParts, log_in_parts
 from training.log.rounds import LoggedRounds
+from training.log.shuffle import StoredPart
 
 DAY = 86_400.0
 
@@ -264,3 +266,24 @@ def test_the_time_until_which_a_share_was_made_takes_rounds_of_equal_time_along(
         explored = parts.explored_at
         assert parts.until(1.0) == explored[-1]
         assert parts.until(0.5) == explored[int(np.ceil(len(explored) * 0.5)) - 1]
+
+
+@pytest.mark.parametrize("in_memory", [0, 1_000])
+def test_a_decision_at_no_time_is_an_error_of_the_log(tmp_path: Path, in_memory: int) -> None:
+    decisions = [decision(number) for number in range(30)]
+    decisions[7] = msgspec.structs.replace(decisions[7], at=math.nan)
+    write_part(decisions_table(decisions), tmp_path, "decisions", "a")
+    write_part(
+        feedback_table([feedback(number) for number in range(30)]), tmp_path, "feedback", "a"
+    )
+    opened = log_in_parts(tmp_path, LocalEngine(), in_memory=in_memory, part_rows=10)
+    with pytest.raises(InputError, match="no time that can be"), opened:
+        pass
+
+
+def test_parts_for_another_engine_are_references_to_files(tmp_path: Path) -> None:
+    write_part(decisions_table([decision(n) for n in range(30)]), tmp_path, "decisions", "a")
+    write_part(feedback_table([feedback(n) for n in range(30)]), tmp_path, "feedback", "a")
+    with log_in_parts(tmp_path, PicklingEngine()) as parts:
+        assert all(isinstance(part, StoredPart) for part in parts.parts)
+        assert sum(len(part.read()) for part in parts.parts) == 30

@@ -51,3 +51,4 @@ def test_a_store_that_doesnt_answer_is_named_without_its_password(
     ):
         raise redis.ConnectionError("gone")
     assert shown("redis://me:secret@host:6379/0") == "redis://host:6379/0"
+    assert shown("redis+cluster://me:sec/ret@a:6379,b") == "redis+cluster://a:6379,b"
