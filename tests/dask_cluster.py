@@ -29,14 +29,19 @@ class DaskCluster:
 
 
 @contextmanager
-def dask_cluster(workers: int, directory: Path) -> Iterator[DaskCluster]:
-    """A cluster of so many workers of one thread; its logs go to the directory."""
+def dask_cluster(workers: int, directory: Path, *, package: bool = True) -> Iterator[DaskCluster]:
+    """A cluster of so many workers of one thread; its logs go to the directory.
+
+    Without `package` its processes can't import this project.
+    """
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
     scheduler = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
     worker = ["worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"]
     worker += ["--no-nanny", "--local-directory", str(directory)]
-    with processes([dask(*scheduler), *[dask(*worker)] * workers], directory) as started:
+    env = {} if package else {"PYTHONPATH": "", "PYTHONSAFEPATH": "1"}
+    commands = [dask(*scheduler), *[dask(*worker)] * workers]
+    with processes(commands, directory, env) as started:
         wait_for_workers(address, workers)
         yield DaskCluster(address, started[1:])
 

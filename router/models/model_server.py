@@ -8,6 +8,9 @@ from typing import Any, NamedTuple, Protocol
 Chunk = dict[str, Any]
 ChatBody = Mapping[str, Any]
 
+# No model reads or writes as many; what is counted and logged must hold sums of such numbers.
+_MOST_TOKENS = 2**53
+
 
 class Patience(NamedTuple):
     """Seconds from now that a caller gives: to the first token, and for the whole answer."""
@@ -50,11 +53,11 @@ def has_token(chunk: Chunk) -> bool:
 
 
 def token_usage(chunk: Chunk) -> TokenUsage | None:
-    """The usage that a chunk reports."""
+    """The usage that a chunk reports; None where its counts are no counts of tokens."""
     usage = chunk.get("usage")
     if not isinstance(usage, dict):
         return None
     counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
+    if not all(isinstance(count, int) and 0 <= count <= _MOST_TOKENS for count in counts):
         return None
     return TokenUsage(*counts)  # type: ignore[arg-type]

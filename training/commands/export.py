@@ -1,5 +1,7 @@
 """`rag-policy export`: the service's log as Parquet."""
 
+from datetime import UTC, datetime
+
 import click
 import msgspec
 
@@ -7,6 +9,7 @@ from policies.store_keys import DEFAULT_PREFIX
 from training.commands.options import json_option, log_option
 from training.commands.store_options import secret_options
 from training.log.export import ExportReport, LogExport
+from training.log.export_streams import entry_number
 from training.log.log_folder import LogPlace
 from training.log.parts import TENANT_FOLDERS
 from training.log.store import DEFAULT_LOCATION, LOCATION_HELP, Secrets, connect, store_errors
@@ -89,7 +92,18 @@ def _summary(report: ExportReport, destination: LogPlace) -> str:
             "directory to have them"
         )
     if report.damaged:
-        parts.append(f"{report.damaged:,} damaged entries left out")
+        parts.append(f"{report.damaged:,} damaged entries set aside, in {destination}/damaged")
+    if report.missed:
+        parts.append(
+            f"WARNING: {report.missed:,} entries had been removed from the store before this log "
+            "had them: does another export trim it? Only one destination of a store can"
+        )
+    for stream, entry in report.held_back.items():
+        since = datetime.fromtimestamp(entry_number(entry)[0] / 1000, UTC)
+        parts.append(
+            f"trimming of {stream} is held back since {since:%Y-%m-%d %H:%M} UTC by entry {entry}, "
+            "an event of a later release: upgrade, and export and trim to a new directory"
+        )
     if report.files:
         rows = f"{report.decisions:,} decisions, {report.answers:,} answers"
         parts.insert(0, f"{rows} and {report.feedback:,} feedback written to {destination}")

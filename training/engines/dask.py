@@ -6,16 +6,18 @@ what it is asked, and how its failures are told.
 
 import logging
 import os
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from distributed import Client, KilledWorker, LocalCluster
-from distributed.client import FutureCancelledError
+from distributed import Client, KilledWorker, LocalCluster, wait
+from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 
+from policies.version import VERSION
 from training.engines import Part, Result
 from training.errors import TrainingError
 from training.fit.threads import one_thread
@@ -24,6 +26,7 @@ from training.fit.threads import one_thread
 # added up, few enough that results don't pile up in the workers' memory.
 _AHEAD = 3
 _CONNECT_S, _WORKERS_S = 10.0, 60.0
+_LOOK_S = 2.0  # how often it is looked whether there are workers, while a result is waited for
 
 
 class EngineError(TrainingError):
@@ -43,7 +46,8 @@ class DaskEngine:
         """As `training.engines.Engine` says; what is left is cancelled if the caller stops early.
 
         Raises:
-            EngineError: the cluster was lost, or a step was lost with several workers in turn.
+            EngineError: the cluster was lost or has had no worker for a minute, a step was lost
+                with several workers in turn, or the cluster hasn't got this package.
         """
         left, running = iter(parts), deque[Any]()
         ahead = _AHEAD * max(1, sum(self._client.nthreads().values()))
@@ -54,12 +58,29 @@ class DaskEngine:
                         running.append(self._submitted(step, part))
                     if not running:
                         return
-                    result = running[0].result()
+                    result = self._result(running[0])
                     running.popleft()
                     yield result
         finally:
             if running:
                 self._client.cancel(list(running))
+
+    def _result(self, future: Any) -> Any:
+        seen = time.monotonic()
+        while not future.done():
+            with suppress(TimeoutError):
+                wait([future], timeout=_LOOK_S)
+            if self._client.nthreads():
+                seen = time.monotonic()
+            elif time.monotonic() - seen > _WORKERS_S:
+                raise EngineError(
+                    f"the Dask cluster has had no worker for {_WORKERS_S:g} s: they may be short "
+                    "of memory; look at their logs, and start some"
+                )
+        try:
+            return future.result()
+        except ImportError as error:
+            raise _not_installed(str(error)) from error
 
     def _submitted(self, step: Callable[[Part], Result], part: Part) -> Any:
         with warnings.catch_warnings():
@@ -69,6 +90,8 @@ class DaskEngine:
 
 
 _NONE: Any = object()
+# What Dask's scheduler says where it hasn't got a module of what was sent.
+_NOT_UNDERSTOOD = "Error during deserialization"
 
 
 def _run(step: Callable[[Part], Result], part: Part) -> Result:
@@ -85,7 +108,8 @@ def dask_engine(scheduler: str | None) -> Iterator[DaskEngine]:
     with the block.
 
     Raises:
-        EngineError: no scheduler answers there, or it has no worker.
+        EngineError: no scheduler answers there, it has no worker, or it or one of them hasn't got
+            this release of the package.
     """
     with _failures_told(), _own_cluster() if scheduler is None else _connected(scheduler) as client:
         yield DaskEngine(client)
@@ -123,7 +147,32 @@ def _connected(scheduler: str) -> Iterator[Client]:
                 f"the Dask scheduler at {scheduler} has no worker: start one with "
                 f"`dask worker {scheduler}`"
             ) from error
+        _check_releases(client)
         yield client
+
+
+def _check_releases(client: Client) -> None:
+    # Made here, it is sent as code: what is sent by name can't say that its module isn't there.
+    def release() -> str:
+        try:
+            import training.engines  # noqa: F401
+            from policies import version
+        except ImportError as error:
+            return f"no adaptive-rag-router ({error})"
+        return version.VERSION
+
+    found = {"the scheduler": client.run_on_scheduler(release)}
+    found |= {f"worker {address}": of for address, of in client.run(release).items()}
+    for where, of in found.items():
+        if of != VERSION:
+            raise _not_installed(f"{where} has {of}")
+
+
+def _not_installed(found: str) -> EngineError:
+    return EngineError(
+        f"the Dask cluster can't run this release's steps ({found}): install "
+        f"adaptive-rag-router[dask] {VERSION} for its scheduler and its workers, and restart them"
+    )
 
 
 @contextmanager
@@ -136,5 +185,9 @@ def _failures_told() -> Iterator[None]:
             f"a step was lost with several Dask workers in turn ({error}): they may be short of "
             "memory; give them more"
         ) from error
-    except (CommClosedError, FutureCancelledError) as error:
+    except (CommClosedError, FutureCancelledError, FuturesCancelledError) as error:
         raise EngineError(f"the Dask cluster was lost ({error}): check its scheduler") from error
+    except RuntimeError as error:
+        if _NOT_UNDERSTOOD not in str(error):
+            raise
+        raise _not_installed(f"the scheduler said: {error.__cause__ or error}") from error

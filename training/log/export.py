@@ -7,9 +7,9 @@ what is committed is removed by the next run, which reads those entries again.
 
 import gc
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
@@ -21,14 +21,14 @@ from training.errors import EmptyLogError, InputError
 from training.log.event_tables import KINDS
 from training.log.export_batch import ExportBatch
 from training.log.export_lock import LEASE_S, ExportBusyError, export_lock
-from training.log.export_parts import ExportedFiles, part_name
+from training.log.export_parts import DAMAGED, ExportedFiles, part_name
 from training.log.export_state import STATE_FILE, ExportState, StateFile
 from training.log.export_streams import (
     LogStream,
     entries_after,
     entry_number,
     export_streams,
-    last_entry,
+    stream_end,
 )
 from training.log.log_folder import LogPlace, log_folder
 from training.log.parts import TENANT_FOLDERS, part_files
@@ -41,8 +41,16 @@ BATCH_ENTRIES = 50_000
 _BATCH_BYTES = 64 * 2**20
 
 
+T = TypeVar("T")
+
+
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run has written: rows by kind, entries left out, files, entries trimmed."""
+    """What one run has written: rows by kind, entries left out, files, entries trimmed.
+
+    `missed` counts entries that somebody else had removed from the store before this destination
+    had them. `held_back` is by stream the id of the first entry that only a later release knows: it
+    and what came after it isn't trimmed.
+    """
 
     decisions: int = 0
     answers: int = 0
@@ -51,6 +59,8 @@ class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     damaged: int = 0
     files: int = 0
     trimmed: int = 0
+    missed: int = 0
+    held_back: dict[str, str] = {}
 
 
 class LogExport:
@@ -151,14 +161,13 @@ class LogExport:
         left = found.leftovers(
             self._streams, run=before.run, committed=before.committed, began=before.began
         )
-        self._folder.delete(left)
+        self._folder.delete(self._renewing(left))
 
     def pending(self) -> int:
         """How many entries wait to be exported; an upper bound if others trimmed the streams."""
-        keys = [stream.key for stream in self._streams if self._client.exists(stream.key)]
-        held = sum(int(self._client.xlen(key)) for key in keys)
-        added = sum(int(self._client.xinfo_stream(key)["entries-added"]) for key in keys)
-        return max(0, min(held, added - self._state.entries))
+        held = sum(int(self._client.xlen(stream.key)) for stream in self._streams)
+        added = sum(stream_end(self._client, stream).added for stream in self._streams)
+        return max(0, min(held, added - self._state.entries - self._state.missed))
 
     def run(
         self, *, trim: bool = False, advance: Callable[[int], None] = lambda _: None
@@ -173,20 +182,30 @@ class LogExport:
         Raises:
             ExportBusyError: on object storage, another export has overtaken this one.
         """
-        report = ExportReport()
+        report, added = ExportReport(), 0
         with _no_cycle_collection():
             for stream in self._streams:
-                for batch in self._batches(stream):
+                end = stream_end(self._client, stream)
+                added += end.added
+                for batch in self._batches(stream, end.last):
                     report = _sum(report, self._export(stream, batch))
                     advance(batch.entries)
+        report = msgspec.structs.replace(report, missed=self._missed(added))
         if trim:
             trimmed = sum(self._trim(stream) for stream in self._streams)
-            report = msgspec.structs.replace(report, trimmed=trimmed)
+            held_back = dict(self._state.kept)
+            report = msgspec.structs.replace(report, trimmed=trimmed, held_back=held_back)
         return report
 
-    def _batches(self, stream: LogStream) -> Iterator[ExportBatch]:
-        """Batches from after the committed id up to the last id as of now."""
-        until = last_entry(self._client, stream)
+    def _missed(self, added: int) -> int:
+        """How many more, of all entries ever added, were gone before they were read."""
+        missed = added - self._state.entries - self._state.missed
+        if missed > 0:
+            self._save(msgspec.structs.replace(self._state, missed=self._state.missed + missed))
+        return max(0, missed)
+
+    def _batches(self, stream: LogStream, until: str | None) -> Iterator[ExportBatch]:
+        """Batches from after the committed id up to an id; none for an empty stream."""
         if until is None:
             return
         batch = ExportBatch()
@@ -194,6 +213,7 @@ class LogExport:
         for entries in entries_after(
             self._client, stream, position, until, at_most=self._batch_entries
         ):
+            self._lock.renew()
             batch.add(entries)
             if batch.entries >= self._batch_entries or batch.size >= _BATCH_BYTES:
                 yield batch
@@ -214,10 +234,26 @@ class LogExport:
                 for part in part_files(table, kind, name, tenant_folders=self._tenant_folders):
                     files += 1
                     yield part
+            if batch.damaged:
+                lines = msgspec.json.Encoder().encode_lines(batch.damaged)
+                yield f"{DAMAGED}/{stream.name}/{name}.jsonl", lines
 
-        self._folder.write_all(contents())
-        self._save(self._state.after(stream, batch.last, batch.entries, batch.first_left_out))
-        return ExportReport(**rows, unknown=batch.unknown, damaged=batch.damaged, files=files)
+        self._folder.write_all(self._renewing(contents()))
+        self._save(self._state.after(stream, batch.last, batch.entries, batch.first_unknown))
+        return ExportReport(
+            decisions=rows["decisions"],
+            answers=rows["answers"],
+            feedback=rows["feedback"],
+            unknown=batch.unknown,
+            damaged=len(batch.damaged),
+            files=files,
+        )
+
+    def _renewing(self, work: Iterable[T]) -> Iterator[T]:
+        """The work, piece by piece, with others kept away from the destination meanwhile."""
+        for piece in work:
+            self._lock.renew()
+            yield piece
 
     def _save(self, state: ExportState) -> None:
         self._file.save(state)
@@ -226,7 +262,7 @@ class LogExport:
         self._state = state
 
     def _trim(self, stream: LogStream) -> int:
-        """Remove the entries up to the committed id, or before the first that wasn't written."""
+        """Remove the entries up to the committed id, or before the first of a later release."""
         milliseconds, sequence = entry_number(self._state.position(stream))
         beyond = self._state.kept.get(stream.name, f"{milliseconds}-{sequence + 1}")
         return int(self._client.xtrim(stream.key, minid=beyond, approximate=False))
@@ -246,4 +282,5 @@ def _no_cycle_collection() -> Iterator[None]:
 
 def _sum(one: ExportReport, other: ExportReport) -> ExportReport:
     counts, more = msgspec.structs.asdict(one), msgspec.structs.asdict(other)
+    del counts["held_back"]
     return ExportReport(**{name: count + more[name] for name, count in counts.items()})

@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import socket
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -69,6 +70,9 @@ class ExportLock(Protocol):
     def confirm(self) -> None:
         """Raise ExportBusyError where another run has begun since; what it finds is committed."""
 
+    def renew(self) -> None:
+        """Keep it while work goes on, called often; raises ExportBusyError as `confirm` does."""
+
     def release(self) -> None:
         """Let others have it; fine where it was never taken."""
 
@@ -126,6 +130,9 @@ class DirectoryLock:
     def confirm(self) -> None:
         """A lock file can't be lost."""
 
+    def renew(self) -> None:
+        """Nor does it expire."""
+
     def release(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -141,7 +148,7 @@ class StoreLease:
         self._lease = f"{keys.prefix}:export:{destination}"
         self._runs = f"{self._lease}:run"
         self._holder = f"pid {os.getpid()} on {socket.gethostname()}/{secrets.token_hex(8)}"
-        self._run = 0
+        self._run, self._renewed = 0, time.monotonic()
 
     def acquire(self) -> None:
         holder, last = self._eval(_ACQUIRE, self._lease_ms)
@@ -158,12 +165,17 @@ class StoreLease:
         run = int(self._eval(_NEXT_RUN, self._lease_ms, self._run, after))
         if not run:
             raise self._lost()
-        self._run = run
+        self._run, self._renewed = run, time.monotonic()
         return run
 
     def confirm(self) -> None:
         if not self._eval(_CONFIRM, self._lease_ms, self._run):
             raise self._lost()
+        self._renewed = time.monotonic()
+
+    def renew(self) -> None:
+        if time.monotonic() - self._renewed > self._lease_s / 4:
+            self.confirm()
 
     def release(self) -> None:
         self._eval(_RELEASE)

@@ -15,6 +15,8 @@ from training.log.log_folder import LogFolder
 _PART = re.compile(
     r"(?:.*/)?export-\d+-\d+_(?P<last>\d+-\d+)(?:-r(?P<run>\d+))?(?:-s(?P<shard>\d+))?\.parquet"
 )
+# The folder of entries that no row can be made of.
+DAMAGED = "damaged"
 _UNFINISHED = re.compile(r"(?:.*/)?\.export.*\.tmp")
 
 
@@ -59,7 +61,8 @@ class ExportedFiles(NamedTuple):
                 elif named := _PART.fullmatch(name):
                     run, shard = int(named["run"] or 0), int(named["shard"] or 0)
                     parts.append(Part(name, kind, entry_number(named["last"]), run, shard))
-        return cls(parts, unfinished)
+        quarantined = [name for name, _ in folder.files(DAMAGED)]
+        return cls(parts, unfinished + list(filter(is_unfinished, quarantined)))
 
     def leftovers(
         self,

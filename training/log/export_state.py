@@ -23,14 +23,16 @@ class ExportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What is committed, over all runs.
 
     `log` names the store's log; by stream, `committed` is the last id exported and `kept` the first
-    that no row was written for (it can't be trimmed); `entries` counts what was read. `run` is the
-    number of the run that wrote this, and `began` what was committed when it began.
+    that only a later release knows (it can't be trimmed); `entries` counts what was read, `missed`
+    what somebody else had removed before that. `run` is the number of the run that wrote this, and
+    `began` what was committed when it began.
     """
 
     log: str
     committed: dict[str, str] = {}
     kept: dict[str, str] = {}
     entries: int = 0
+    missed: int = 0
     run: int = 0
     began: dict[str, str] = {}
     schema: int = 1
@@ -44,10 +46,10 @@ class ExportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return msgspec.structs.replace(self, run=number, began=self.committed, schema=_SCHEMA)
 
     def after(
-        self, stream: LogStream, last: str, entries: int, left_out: str | None
+        self, stream: LogStream, last: str, entries: int, unknown: str | None
     ) -> "ExportState":
         """The state once these entries of a stream are written."""
-        kept = self.kept if left_out is None else {stream.name: left_out, **self.kept}
+        kept = self.kept if unknown is None else {stream.name: unknown, **self.kept}
         return msgspec.structs.replace(
             self,
             committed={**self.committed, stream.name: last},

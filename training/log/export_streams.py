@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from policies.shards import Shards
 from policies.store_keys import EVENT_FIELD, StoreKeys
 from training.log.event_tables import Kind
@@ -13,7 +15,8 @@ _FIELD = EVENT_FIELD.encode()
 # A reply is held in memory as a whole: entries are fetched by so many, fewer where they are large.
 _FETCHED, _FETCHED_BYTES = 512, 4 * 2**20
 
-# An entry's id, and the event as the service encoded it: empty where there is none.
+# An entry's id, and the event as the service encoded it: its fields, which are no event, where it
+# has none.
 Entry = tuple[bytes, bytes]
 
 
@@ -57,10 +60,20 @@ def _name(events: str, shard: int) -> str:
     return f"{events}-{shard}" if shard else events
 
 
-def last_entry(client: Any, stream: LogStream) -> str | None:
-    """The id of the stream's last entry as of now; None for an empty one."""
-    last = client.xrevrange(stream.key, count=1)
-    return last[0][0].decode() if last else None
+class StreamEnd(NamedTuple):
+    """The id of a stream's last entry, None for an empty one, and how many it ever had."""
+
+    last: str | None
+    added: int
+
+
+def stream_end(client: Any, stream: LogStream) -> StreamEnd:
+    """Where a stream ends as of now."""
+    if not client.exists(stream.key):
+        return StreamEnd(None, 0)
+    found = client.xinfo_stream(stream.key)
+    last = found["last-entry"]
+    return StreamEnd(last[0].decode() if last else None, int(found["entries-added"]))
 
 
 def entries_after(
@@ -69,11 +82,16 @@ def entries_after(
     """The entries after a position up to an id, in lists of a few megabytes and so many at most."""
     count = most = min(_FETCHED, at_most)
     while reply := client.xrange(stream.key, min=f"({position}", max=until, count=count):
-        entries = [(entry_id, fields.get(_FIELD, b"")) for entry_id, fields in reply]
+        entries = [(entry_id, _event(fields)) for entry_id, fields in reply]
         yield entries
         position = entries[-1][0].decode()
         size = sum(len(event) for _, event in entries) // len(entries)
         count = max(1, min(most, _FETCHED_BYTES // max(size, 1)))
+
+
+def _event(fields: dict[bytes, bytes]) -> bytes:
+    event = fields.get(_FIELD)
+    return msgspec.msgpack.encode(list(fields.items())) if event is None else event
 
 
 def entry_number(entry_id: str) -> tuple[int, int]:

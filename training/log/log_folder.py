@@ -8,7 +8,9 @@ location.
 """
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ from training.errors import InputError, TrainingError
 
 _S3_SETTINGS = ("endpoint_override", "scheme", "region")
 _CONNECT_S = 10.0
+_UPLOADS = 8
 
 
 class FolderError(TrainingError):
@@ -103,10 +106,20 @@ class LogFolder:
         Args:
             files: names and contents (anything with a buffer), taken one after the other.
         """
-        for name, content in files:
-            # An object appears when its upload is complete; until then an older one stays.
-            with self._errors(), self.filesystem.open_output_stream(self.path(name)) as file:
-                file.write(content)
+        # Small objects take a round trip each, and hardly any work: several are on their way.
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            running = deque[Future[None]]()
+            for name, content in files:
+                if len(running) == _UPLOADS:
+                    running.popleft().result()
+                running.append(pool.submit(self._upload, name, content))
+            for upload in running:
+                upload.result()
+
+    def _upload(self, name: str, content: Any) -> None:
+        # An object appears when its upload is complete; until then an older one stays.
+        with self._errors(), self.filesystem.open_output_stream(self.path(name)) as file:
+            file.write(content)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files; one that isn't there is fine."""
@@ -161,6 +174,9 @@ def log_folder(location: str | LogPlace) -> LogFolder:
         return location
     if not is_uri(location):
         return _local(Path(location))
+    if "#" in str(location):
+        # To a URI that begins a fragment, which names no place: half of the path would be lost.
+        raise InputError("write the # in the location as %23", field="location")
     parts = urlsplit(str(location))
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return _local(Path(unquote(parts.path)))

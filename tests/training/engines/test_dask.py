@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from distributed import Client
 
 from policies.exploration import Exploration
 from policies.linear_policy import LinearPolicy
+from policies.version import VERSION
 from tests.dask_cluster import DaskCluster, dask_cluster, free_port
 from tests.large_world import write_world
 from training.cli import main
 from training.engines import Engine
-from training.engines.dask import DaskEngine, EngineError, dask_engine
+from training.engines.dask import DaskEngine, EngineError, _failures_told, dask_engine
 from training.engines.local import LocalEngine
 from training.errors import InputError
 from training.fit.trained_policy import train_on_parts
@@ -50,6 +52,10 @@ def square(number: int) -> int:
 
 def refuse(number: int) -> int:
     raise InputError(f"part {number} is wrong", field="at")
+
+
+def missing_module(_: int) -> object:
+    return import_module("no_such_module")
 
 
 def process_of(_: int) -> int:
@@ -104,6 +110,55 @@ def test_the_command_ends_with_a_line_where_no_scheduler_answers(log: Path, tmp_
     assert result.exit_code == 1
     assert "no Dask scheduler answers" in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_cluster_that_loses_its_only_worker_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of being waited for without an end."""
+    monkeypatch.setattr("training.engines.dask._WORKERS_S", 1.0)
+    with dask_cluster(1, tmp_path) as cluster, dask_engine(cluster.address) as engine:
+        results = engine.map(partial(wait_for, tmp_path / "never"), range(3))
+        cluster.kill_a_worker()
+        with pytest.raises(EngineError, match="has had no worker for 1 s"):
+            next(results)
+
+
+def test_a_cluster_without_this_package_is_told_what_to_install(log: Path, tmp_path: Path) -> None:
+    """In one line, and so is a step that finds a module missing later."""
+    with dask_cluster(1, tmp_path, package=False) as cluster:
+        arguments = ["train", "--logs", str(log), "--to", str(tmp_path / "policy")]
+        options = ["--engine", "dask", "--scheduler", cluster.address]
+        result = CliRunner().invoke(main, [*arguments, *options])
+        with (
+            Client(cluster.address) as client,
+            pytest.raises(EngineError, match="the scheduler said"),
+            _failures_told(),
+        ):
+            list(DaskEngine(client).map(square, range(3)))
+    assert result.exit_code == 1
+    assert "the scheduler has no adaptive-rag-router (No module named 'training')" in result.output
+    assert f"install adaptive-rag-router[dask] {VERSION}" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_module_that_workers_lack_is_told(cluster: DaskCluster) -> None:
+    with (
+        dask_engine(cluster.address) as engine,
+        pytest.raises(EngineError, match="No module named 'no_such_module'"),
+    ):
+        list(engine.map(missing_module, range(3)))
+
+
+def test_a_cluster_of_another_release_is_refused(
+    cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.engines.dask.VERSION", "99.0")
+    with (
+        pytest.raises(EngineError, match=rf"the scheduler has {VERSION}.*\[dask\] 99\.0"),
+        dask_engine(cluster.address),
+    ):
+        pass
 
 
 class KillingEngine:

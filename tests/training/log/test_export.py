@@ -10,13 +10,16 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 import redis
+from click.testing import CliRunner
 
-from policies.events import Event, encode_event
+from policies.events import Event, FeedbackGiven, encode_event
 from router.log.redis_store import RedisEventStore
 from tests.event_factory import NOON, answer, decision, feedback
 from tests.stores import StoreServer
+from training.cli import main
 from training.errors import EmptyLogError, InputError
 from training.log.export import ExportBusyError, ExportReport, LogExport
+from training.log.export_batch import DamagedEntry
 from training.log.log_files import read_log
 from training.log.store import connect
 
@@ -46,6 +49,15 @@ def export(
 ) -> ExportReport:
     with LogExport(client, Path(directory), batch_entries=batch) as run:
         return run.run(trim=trim)
+
+
+def export_command(client: redis.Redis, directory: Path, *options: str) -> str:
+    """What `rag-policy export` prints."""
+    store = f"unix://{client.connection_pool.connection_kwargs['path']}"
+    arguments = ["export", "--from", store, "--to", str(directory), *options]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def rows(directory: Path, kind: str, column: str = "decision_id") -> list[str]:
@@ -100,16 +112,77 @@ def test_a_log_without_any_decision_says_what_to_do(client: redis.Redis, tmp_pat
 def test_events_of_a_later_release_are_counted_and_never_trimmed(
     client: redis.Redis, tmp_path: Path
 ) -> None:
-    """Unknown tags and damaged entries stay in the store, with all after them."""
+    """Unknown tags stay in the store, with all after them, and each run says so."""
     append(client, [decision(1)])
-    client.xadd("{rag}:decisions", {"e": msgspec.msgpack.encode({"type": "Newer"})})
+    newer = client.xadd("{rag}:decisions", {"e": msgspec.msgpack.encode({"type": "Newer"})})
     client.xadd("{rag}:decisions", {"e": b"\xc1"})
     append(client, [decision(2)])
     report = export(client, tmp_path, trim=True)
     assert (report.decisions, report.unknown, report.damaged) == (2, 1, 1)
     assert report.trimmed == 1
     assert client.xlen("{rag}:decisions") == 3
-    assert export(client, tmp_path, trim=True) == ExportReport()
+    held_back = {"decisions": newer.decode()}
+    assert report.held_back == held_back
+    assert export(client, tmp_path, trim=True) == ExportReport(held_back=held_back)
+    said = export_command(client, tmp_path, "--trim")
+    assert "trimming of decisions is held back since 20" in said
+    assert f"by entry {newer.decode()}, an event of a later release" in said
+
+
+def test_damaged_entries_are_set_aside_and_trimmed(client: redis.Redis, tmp_path: Path) -> None:
+    """As they were in the store, so that trimming goes on and nothing is lost."""
+    append(client, [decision(1)])
+    ids = [client.xadd("{rag}:decisions", fields) for fields in ({"e": b"\xc1"}, {"f": b"1"})]
+    append(client, [decision(2)])
+    report = export(client, tmp_path, trim=True)
+    assert (report.decisions, report.damaged, report.trimmed) == (2, 2, 4)
+    assert client.xlen("{rag}:decisions") == 0
+    (file,) = (tmp_path / "damaged" / "decisions").iterdir()
+    entries = [
+        msgspec.json.decode(line, type=DamagedEntry) for line in file.read_bytes().splitlines()
+    ]
+    assert [entry.id for entry in entries] == [entry_id.decode() for entry_id in ids]
+    assert entries[0].event == b"\xc1"
+    assert msgspec.msgpack.decode(entries[1].event) == [[b"f", b"1"]]
+
+
+@pytest.mark.parametrize(
+    ("made", "field", "value"),
+    [
+        (answer(2), "input_tokens", 2**63),
+        (answer(2), "output_tokens", 2**64 - 1),
+        (decision(2), "schema", 2**31),
+        (feedback(2), "schema", 2**40),
+    ],
+)
+def test_a_number_that_no_column_holds_damages_its_event_alone(
+    client: redis.Redis, tmp_path: Path, made: Event, field: str, value: int
+) -> None:
+    """Whoever sent it, the log around it is exported."""
+    append(client, [decision(1), feedback(1)])
+    stream = "feedback" if isinstance(made, FeedbackGiven) else "decisions"
+    fields = msgspec.msgpack.decode(encode_event(made))
+    client.xadd(f"{{rag}}:{stream}", {"e": msgspec.msgpack.encode({**fields, field: value})})
+    append(client, [decision(3), feedback(3)])
+    report = export(client, tmp_path)
+    assert (report.decisions, report.feedback, report.damaged) == (2, 2, 1)
+
+
+def test_what_another_export_has_trimmed_is_said_to_be_missing(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    """Once, with the number; what the run itself trims is not missing."""
+    append(client, [decision(number) for number in range(10)])
+    assert export(client, tmp_path / "a").missed == export(client, tmp_path / "b").missed == 0
+    append(client, [decision(10), decision(11), feedback(3)])
+    assert export(client, tmp_path / "a", trim=True).missed == 0
+    append(client, [decision(12)])
+    assert "WARNING: 3 entries had been removed" in export_command(client, tmp_path / "b")
+    append(client, [decision(13)])
+    for place in ("a", "b"):
+        assert export(client, tmp_path / place).missed == 0
+    with LogExport(client, tmp_path / "b") as run:
+        assert run.pending() == 0
 
 
 def test_an_event_whose_nested_fields_are_damaged_is_left_out_alone(

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 from uuid import uuid4
 
 import pytest
@@ -123,6 +124,9 @@ def test_a_store_that_refuses_or_isnt_there_is_named(
         ("s3://bucket/logs?scheme=gopher", "can't be used"),
         ("s3:///logs", "give s3://BUCKET/PREFIX"),
         ("s3://bucket/../logs", "give s3://BUCKET/PREFIX"),
+        ("s3://bucket/logs#2", "write the # in the location as %23"),
+        ("s3://key:secret@bucket/logs#2", "write the # in the location as %23"),
+        ("file:///logs#2", "write the # in the location as %23"),
         ("hdfs://host/logs", "hdfs:// is no place for a log: give a directory or s3://"),
         ("file://host/logs", "file:// is no place for a log"),
     ],
@@ -150,6 +154,27 @@ def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("")
     with pytest.raises(InputError, match="logs: is a file"):
         log_folder(tmp_path / "logs").exists()
+
+
+def test_several_objects_are_on_their_way_at_once(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the first that fails is told."""
+    for name, value in object_store.environ.items():
+        monkeypatch.setenv(name, value)
+    folder = log_folder(s3_location(object_store, uuid4().hex))
+    real, together = folder._upload, Barrier(4, timeout=30.0)
+
+    def upload(name: str, content: bytes) -> None:
+        together.wait()  # passes where four do at once
+        real(name, content)
+
+    monkeypatch.setattr(folder, "_upload", upload)
+    folder.write_all((f"file-{number}", b"1") for number in range(20))
+    assert len(folder.files()) == 20
+    away = log_folder(f"s3://{BUCKET}/x?endpoint_override=127.0.0.1:1&scheme=http")
+    with pytest.raises(FolderError, match="can't be used"):
+        away.write_all((f"file-{number}", b"1") for number in range(20))
 
 
 def test_a_failed_write_leaves_what_was_there(

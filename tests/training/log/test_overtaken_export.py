@@ -95,6 +95,30 @@ def test_a_slow_export_that_nobody_overtook_goes_on(client: redis.Redis, place: 
     check_exactly_once(place, 5)
 
 
+def test_an_export_that_uploads_for_long_keeps_others_away(client: redis.Redis, place: str) -> None:
+    """Each file takes half of the lease, all together several."""
+    add(client, 0, 5)
+    refused = 0
+
+    class Slow(LogFolder):
+        def write_all(self, files: Any) -> None:
+            nonlocal refused
+            for name, content in files:
+                time.sleep(0.5)
+                if "feedback" in name or "answers" in name:
+                    with pytest.raises(ExportBusyError, match="is writing to"):
+                        export(client, place)
+                    refused += 1
+                super().write_all([(name, content)])
+
+    folder = log_folder(place)
+    slow = Slow(folder.filesystem, folder.root, str(folder))
+    with LogExport(client, slow, lease_s=1.0) as run:
+        assert run.run().decisions == 5
+    assert refused == 2
+    check_exactly_once(place, 5)
+
+
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("name", ["decisions/", "answers/", "-r1.json"])
 @pytest.mark.parametrize("trim", [True, False])
