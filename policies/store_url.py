@@ -82,13 +82,13 @@ def split_user(rest: str) -> tuple[str, str]:
     """What stands after `://`: the user and password, and where the store is.
 
     Raises:
-        ValueError: the user's part has what must be escaped in it, so that where it ends is unclear.
+        ValueError: the user's part has what must be escaped there, so its end is unclear.
     """
     user, _, where = rest.rpartition("@")
     if set(user) & set("@/,?#"):
         raise ValueError(
             "has one of @ / , ? # before its last @: credentials stand once, before all hosts, and "
-            "such characters are escaped in them (%40 for @); better, name their environment variable"
+            "such characters are escaped in them (%40 for @); or name an environment variable for them"
         )
     return user, where
 
