@@ -88,7 +88,7 @@ def split_user(rest: str) -> tuple[str, str]:
     if set(user) & set("@/,?#"):
         raise ValueError(
             "has one of @ / , ? # before its last @: credentials stand once, before all hosts, and "
-            "such characters are escaped in them (%40 for @); or name an environment variable for them"
+            "such characters are escaped in them (%40 for @); or an environment variable has them"
         )
     return user, where
 
