@@ -25,6 +25,7 @@ from training.fit.feature_scale import FeatureScale, scale_of
 from training.fit.folds import Ints
 from training.fit.row_sample import Sample, joined_samples, sample_of, sample_share
 from training.fit.row_sums import HeadSums, RowSums, added, head_sums
+from training.fit.threads import one_thread
 from training.fit.training_rows import FoldRows, TrainingPart
 from training.judge.choice import Choice
 from training.judge.fold_models import FoldModels, fold_models
@@ -62,6 +63,7 @@ class _Part(NamedTuple):
     sample: Sample
 
 
+@one_thread()
 def gather(parts: RoundsParts, choice: Choice, rows: int, engine: Engine, *, seed: int) -> Gathered:
     """The second pass, over `rows` chosen rounds, at least one."""
     step = partial(_gather, choice, sample_share(rows), seed)
@@ -161,6 +163,7 @@ class _Read(NamedTuple):
     reporting: tuple[Floats, ...]
 
 
+@one_thread()
 def read_values(
     parts: RoundsParts,
     choice: Choice,
