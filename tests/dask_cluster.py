@@ -39,11 +39,21 @@ def dask_cluster(workers: int, directory: Path, *, package: bool = True) -> Iter
     scheduler = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
     worker = ["worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"]
     worker += ["--no-nanny", "--local-directory", str(directory)]
-    env = {} if package else {"PYTHONPATH": "", "PYTHONSAFEPATH": "1"}
+    env = {} if package else {"PYTHONPATH": str(_hidden(directory)), "PYTHONSAFEPATH": "1"}
     commands = [dask(*scheduler), *[dask(*worker)] * workers]
     with processes(commands, directory, env) as started:
         wait_for_workers(address, workers)
         yield DaskCluster(address, started[1:])
+
+
+def _hidden(directory: Path) -> Path:
+    """Where `training` is found first and can't be imported, installed or not."""
+    path = directory / "hidden"
+    path.mkdir()
+    (path / "training.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'training'\", name='training')\n"
+    )
+    return path
 
 
 def free_port() -> int:

@@ -23,6 +23,7 @@ class OtherEncoder:
     """The same vectors under another name."""
 
     version = "static:other:1"
+    quick = True
 
     def __init__(self, encoder: Encoder) -> None:
         self.dimension = encoder.dimension
@@ -179,6 +180,7 @@ async def test_a_slow_encoder_runs_into_the_time_limit(encoder: Encoder, tmp_pat
 
     class SlowEncoder(OtherEncoder):
         version = "onnx:slow:1"
+        quick = False
 
         def __init__(self, inner: Encoder) -> None:
             super().__init__(inner)
