@@ -55,8 +55,14 @@ $(VENV)-llm/.llm: $(VENV)/bin/python
 # Options of benchmarks/bench.py: `make bench BENCH="--to docs/benchmarks.md"` writes the committed page.
 BENCH :=
 
-bench: $(VENV)/.dev  ## the speed benchmarks, as one table
-	$(BIN)/python benchmarks/bench.py $(BENCH)
+bench: $(VENV)/.dev $(VENV)-serve/.runtime  ## the speed benchmarks, as one table
+	$(BIN)/python benchmarks/bench.py --service-python $(VENV)-serve/bin/python $(BENCH)
+
+# The service as it is installed for use, without what only development needs.
+$(VENV)-serve/.runtime: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-serve
+	$(VENV)-serve/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
 
 # Other routers, for `bench` to stand beside; torch four times, so only on request.
 bench-peers: $(VENV)/.dev  ## the environments of the routers that `bench` compares with
@@ -96,4 +102,4 @@ $(VENV)/bin/python:
 				"sudo apt-get install python3-venv"; exit 1; fi; fi
 
 clean:  ## remove the environment and what the demo left
-	rm -rf $(VENV) $(VENV)-distill $(VENV)-llm $(VENV)-peers .rag-router
+	rm -rf $(VENV) $(VENV)-distill $(VENV)-llm $(VENV)-peers $(VENV)-serve .rag-router

@@ -74,8 +74,8 @@ def main() -> None:
     if arguments.to and arguments.only:
         sys.exit("--to writes the page of a full run: leave out --only")
     facts = machine()
-    beside = side_by_side_options(arguments)
-    run = Run(facts, [run_one(benchmark, beside.get(benchmark.name, ())) for benchmark in chosen])
+    own = own_options(arguments)
+    run = Run(facts, [run_one(benchmark, own.get(benchmark.name, ())) for benchmark in chosen])
     page = "\n".join(page_lines(run)) + "\n"
     print(page)
     if arguments.to:
@@ -93,16 +93,24 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=names, help="this one; may be repeated")
     parser.add_argument("--outcomes", type=Path, help="a table whose queries side_by_side takes")
     parser.add_argument("--peers", type=Path, help="where side_by_side's environments are")
+    parser.add_argument("--service-python", type=Path, help="runs http_load's service")
     parser.add_argument("--to", type=Path, help="write the page to this file")
     parser.add_argument("--json", type=Path, help="write everything to this file")
     return parser.parse_args()
 
 
-def side_by_side_options(arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+def own_options(arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     """What is passed on, by the benchmark that takes it."""
-    given = {"--outcomes": arguments.outcomes, "--peers": arguments.peers}
-    options = [text for name, path in given.items() if path for text in (name, str(path))]
-    return {"side_by_side": tuple(options)}
+    given = {
+        "side_by_side": {"--outcomes": arguments.outcomes, "--peers": arguments.peers},
+        "http_load": {"--service-python": arguments.service_python},
+    }
+    return {
+        benchmark: tuple(
+            text for name, path in options.items() if path for text in (name, str(path))
+        )
+        for benchmark, options in given.items()
+    }
 
 
 def run_one(benchmark: Benchmark, more: Sequence[str] = ()) -> Result:
