@@ -17,6 +17,9 @@ that the workers themselves used. What two workers would make of two cores of th
 that, and the ratio to one worker's is the scaling: it falls short of 2 by what a decision costs
 more when two workers make them. The bare ratio of what was counted is printed with it.
 
+Memory is the largest worker's resident set after each load, so that of a load stands for those
+before it, too.
+
 `--service-python` names the interpreter of an environment in which the service is installed as it
 is for use. Beside development's packages it takes some 8 MB more: litestar imports pydantic where
 it finds it.
@@ -97,6 +100,7 @@ class Figures(NamedTuple):
     busiest_share: float
     logged: int
     made: int
+    megabytes: float
 
     @property
     def per_core(self) -> float:
@@ -138,9 +142,9 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as home:
         startup = measure_startup(Path(home), arguments.service_python)
-        figures, memory = measure_all(Path(home), settings, arguments)
-    show(figures, memory)
-    rows = [*startup, *rows_of(figures, memory)]
+        figures = measure_all(Path(home), settings, arguments)
+    show(figures)
+    rows = [*startup, *rows_of(figures)]
     for row in rows:
         print(f"{row.what:<66}{row.value:>10.2f} {row.unit:<12}{row.goal or ''}")
     write_report(arguments.json, Report("http_load", rows))
@@ -170,11 +174,10 @@ def settings_to_run(*, quick: bool) -> list[Setting]:
 
 def measure_all(
     home: Path, settings: list[Setting], arguments: argparse.Namespace
-) -> tuple[dict[tuple[Setting, Load], Figures], dict[Setting, float]]:
-    """Medians over the rounds, in which the settings take turns; and the largest worker's MB."""
+) -> dict[tuple[Setting, Load], Figures]:
+    """Medians over the rounds, in which the settings take turns."""
     policy = trained_policy()
     runs: dict[tuple[Setting, Load], list[Figures]] = {}
-    memory: dict[Setting, float] = {}
     for number in range(arguments.rounds):
         for setting in settings:
             own = home / f"{number}-{len(runs)}"
@@ -183,9 +186,7 @@ def measure_all(
                 for load in LOADS:
                     figures = press(running, load, arguments.seconds)
                     runs.setdefault((setting, load), []).append(figures)
-                largest = max(resident_mb(pid) for pid in running.workers)
-            memory[setting] = max(largest, memory.get(setting, 0.0))
-    return {key: medians(figures) for key, figures in runs.items()}, memory
+    return {key: medians(figures) for key, figures in runs.items()}
 
 
 def medians(runs: list[Figures]) -> Figures:
@@ -275,6 +276,7 @@ def press(running: Service, load: Load, seconds: float) -> Figures:
         max(worker_s) / sum(worker_s),
         logged,
         made,
+        max(resident_mb(pid) for pid in running.workers),
     )
 
 
@@ -405,7 +407,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def show(figures: dict[tuple[Setting, Load], Figures], memory: dict[Setting, float]) -> None:
+def show(figures: dict[tuple[Setting, Load], Figures]) -> None:
     """One row a load."""
     print(
         f"{'policy':<9}{'workers':>7} {'loop':<9}{'load':<17}{'made/s':>9}{'p50 ms':>8}"
@@ -418,17 +420,15 @@ def show(figures: dict[tuple[Setting, Load], Figures], memory: dict[Setting, flo
             f"{found.decisions_per_s:>9,.0f}{found.p50_ms:>8.1f}{found.p99_ms:>8.1f}"
             f"{found.max_ms:>8.0f}{found.worker_us:>11.1f}{found.generator_us:>8.1f}"
             f"{found.store_us:>9.1f}{found.per_core:>10,.0f}{found.logged:>9,.0f}"
-            f"{found.made:>9,.0f}{memory[setting]:>6.0f}"
+            f"{found.made:>9,.0f}{found.megabytes:>6.0f}"
         )
 
 
-def rows_of(
-    figures: dict[tuple[Setting, Load], Figures], memory: dict[Setting, float]
-) -> list[Row]:
+def rows_of(figures: dict[tuple[Setting, Load], Figures]) -> list[Row]:
     """The figures that goals are set for, and what they are compared with."""
     few, many, batch, lone = LOADS
     rows = []
-    for setting, megabytes in memory.items():
+    for setting in dict.fromkeys(setting for setting, _ in figures):
         who = f"{setting.policy}, {setting.workers} × {setting.loop}"
         alone = setting.workers == 1 and setting.loop == "asyncio"
         goals = ((few, 5000, 20), (many, None, 60), (batch, 25000, None), (lone, None, None))
@@ -440,8 +440,7 @@ def rows_of(
             rows.append(Row(f"{who}, {load.name}, p50", found.p50_ms, "ms"))
             rows.append(Row(f"{who}, {load.name}, p99", found.p99_ms, "ms", goal))
             rows.append(Row(f"{who}, {load.name}, CPU of a worker", found.worker_us, "µs each"))
-        goal = "<= 150"
-        rows.append(Row(f"{who}, the largest worker", megabytes, "MB", goal, "VmRSS"))
+            rows.append(Row(f"{who}, {load.name}, memory", found.megabytes, "MB", "<= 150"))
     return [*rows, *scaling(figures)]
 
 

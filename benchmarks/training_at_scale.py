@@ -11,7 +11,8 @@ greatest memory that the command and its processes held at once (proportional se
 times a second), beside what the trained policy is truly worth, what the best policy
 would be, and the best fixed arm. A log that is there already is not written again.
 
-With `--engine dask` the commands run on a cluster of that many worker processes, which count.
+With `--engine dask` the commands run on a cluster of that many worker processes. They count, and so
+does this process, in which the scheduler runs.
 """
 
 import os
@@ -21,8 +22,6 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import contextlib
-import json
-import platform
 import resource
 import shutil
 import subprocess
@@ -35,6 +34,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from bench_report import Report, Row, write_report
 from large_log import ARMS, WEIGHTS, fresh_queries, mean_utilities, world_of, write_large_log
 
 from policies.artifact import read_artifact
@@ -64,7 +64,7 @@ def measured(command: list[str], others: list[int]) -> Run:
     def watch() -> None:
         nonlocal most
         while not done.wait(_EVERY_S):
-            most = max(most, sum(map(_megabytes, _with_children([process.pid, *others]))))
+            most = max(most, sum(map(_megabytes, set(_with_children([process.pid, *others])))))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -114,7 +114,8 @@ def cluster(workers: int) -> Iterator[tuple[list[str], list[int]]]:
     with LocalCluster(
         n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
     ) as started:
-        pids = [worker.pid for worker in started.workers.values()]
+        # The scheduler runs in this process.
+        pids = [os.getpid(), *(worker.pid for worker in started.workers.values())]
         yield ["--engine", "dask", "--scheduler", started.scheduler_address], pids
 
 
@@ -187,14 +188,25 @@ def main() -> None:
             lines.append(line)
             if not arguments.keep:
                 shutil.rmtree(directory / f"log-{rows}-{arguments.seed}")
-    if arguments.json:
-        about = {
-            "engine": arguments.engine,
-            "workers": arguments.workers,
-            "machine": platform.platform(),
-            "processors": os.cpu_count(),
-        }
-        arguments.json.write_text(json.dumps({**about, "lines": lines}, indent=2), encoding="utf-8")
+    rows = [row for line in lines for row in rows_of(line, arguments.engine)]
+    write_report(arguments.json, Report("training_at_scale", rows))
+
+
+def rows_of(line: dict[str, float], engine: str) -> list[Row]:
+    """A line of the table for a report; goals are set for a million rows on this machine."""
+    rows = line["rows"]
+    goals = {"train s": "<= 120", "train MB": "<= 4000", "evaluate s": "<= 10"}
+    goals["evaluate MB"] = "<= 4000"
+    return [
+        Row(
+            f"{command}, {rows:,} rows, {engine}: {what}",
+            line[f"{command} {unit}"],
+            unit.removeprefix("CPU "),
+            goals.get(f"{command} {unit}") if rows == 1_000_000 and engine == "local" else None,
+        )
+        for command in ("train", "evaluate")
+        for what, unit in (("by the clock", "s"), ("of CPU", "CPU s"), ("memory", "MB"))
+    ]
 
 
 if __name__ == "__main__":

@@ -56,3 +56,22 @@ def test_times_and_rates_are_given_in_yardsticks() -> None:
     assert in_yardsticks(Row("x", 3.0, "ms"), 1500.0) == pytest.approx(2.0)
     assert in_yardsticks(Row("x", 4000.0, "events/s"), 500.0) == pytest.approx(2.0)
     assert in_yardsticks(Row("x", 4.0, "×"), 500.0) is None
+
+
+def test_each_benchmark_reports_in_the_common_form() -> None:
+    from bench import BENCHMARKS
+
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    scripts = {b.name: (folder / f"{b.name}.py").read_text(encoding="utf-8") for b in BENCHMARKS}
+    reports = {name for name, text in scripts.items() if f'Report("{name}", ' in text}
+    assert reports == set(scripts)
+
+
+def test_a_line_of_training_at_scale_has_its_goals() -> None:
+    from training_at_scale import rows_of
+
+    figures = ("s", "CPU s", "MB")
+    line = {f"{command} {figure}": 5.0 for command in ("train", "evaluate") for figure in figures}
+    rows = rows_of({"rows": 1_000_000, **line}, "local")
+    assert [row.goal for row in rows if row.goal] == ["<= 120", "<= 4000", "<= 10", "<= 4000"]
+    assert not any(row.goal for row in rows_of({"rows": 10, **line}, "local"))
