@@ -16,7 +16,7 @@ DECIDE = "decide (router/deciding/decider.py"
 # The part, and the frame that tells it, the innermost parts first.
 PARTS = (
     ("tokens of the query", "_token_ids (policies/encoders/static.py"),
-    ("sum and direction of their vectors", "_write_direction (policies/encoders/static.py"),
+    ("sum of their vectors", "_sums (policies/encoders/static.py"),
     ("encoding, the rest", "encode (policies/encoders/static.py"),
     ("question features", "question_features (policies/question.py"),
     ("rounding features to float16", "features (policies/features.py"),
