@@ -58,8 +58,9 @@ def add_longformer(peer: Peer, arms: list[str], train: list[dict[str, Any]]) -> 
     try:
         embeddings = torch.stack([longformer(row["query"]) for row in train])
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        peer.missing[LONGFORMER] = f"its weights come from a hub alone: {reason}"
+        peer.missing[LONGFORMER] = (
+            f"its weights come from a hub alone, which wasn't reached ({type(error).__name__})"
+        )
         return
     router = trained_router(arms, train, embeddings)
     peer.ways.append(Way(f"kNN of {len(train)}, {LONGFORMER}", DOES, routing(router, longformer)))
