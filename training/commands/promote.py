@@ -7,12 +7,11 @@ import click
 import msgspec
 
 from policies.artifact import read_artifact
-from policies.errors import PolicyFitError
 from policies.loading import load_policy
 from policies.registries import Activation
 from policies.rollout import Rollout
 from training.commands.options import config_option, directory_option, json_option, log_option
-from training.commands.promotion_gate import gate_verdict, tell_conditions
+from training.commands.promotion_gate import gate_verdict, require_promotable, tell_conditions
 from training.commands.registry_options import (
     by_option,
     opened_registry,
@@ -30,7 +29,7 @@ from training.commands.rollout_options import (
 from training.errors import FailedOutcome
 from training.log.store import Secrets
 from training.progress import note
-from training.rollout import ReplicaSwap, require_fit
+from training.rollout import ReplicaSwap
 
 if TYPE_CHECKING:  # it takes scikit-learn, which only judging needs
     from training.judge.gate import Verdict
@@ -109,14 +108,7 @@ def command(
     artifact = read_artifact(directory)
     policy = load_policy(artifact)
     with opened_registry(location, prefix, secrets) as registry:
-        replicas = registry.replicas()
-        try:
-            require_fit(policy, replicas)
-        except PolicyFitError as error:
-            raise FailedOutcome(f"not promoted: {error}") from error
-        active = registry.active()
-        if active is not None and active.version == artifact.version:
-            raise FailedOutcome(f"policy {artifact.version} is active already")
+        replicas, active = require_promotable(registry, policy)
         verdict = None
         if logs is not None:
             verdict = gate_verdict(policy, logs, scratch, objective, config, registry, active)

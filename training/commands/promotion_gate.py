@@ -1,17 +1,39 @@
-"""`promote`'s gate: a policy is judged on a log, and each condition is told."""
+"""`promote`'s gate: what must hold before a look, the look itself, and each condition told."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from policies.errors import PolicyFitError
 from policies.policy import Policy
-from policies.registries import Activation, PolicyRegistry
+from policies.registries import Activation, PolicyRegistry, ReplicaStatus
 from policies.settings import read_policy_settings
 from training.commands.options import resolve_objective_option
+from training.errors import FailedOutcome
 from training.progress import note, progress
+from training.rollout import require_fit
 
 if TYPE_CHECKING:  # it takes scikit-learn, which only judging needs
     from training.judge.gate import Verdict
     from training.log.log_folder import LogPlace
+
+
+def require_promotable(
+    registry: PolicyRegistry, policy: Policy
+) -> tuple[list[ReplicaStatus], Activation | None]:
+    """The running replicas, all of which can serve the policy, and what is active instead of it.
+
+    Raises:
+        FailedOutcome: a replica can't serve it, or it is active already.
+    """
+    replicas = registry.replicas()
+    try:
+        require_fit(policy, replicas)
+    except PolicyFitError as error:
+        raise FailedOutcome(f"not promoted: {error}") from error
+    active = registry.active()
+    if active is not None and active.version == policy.version:
+        raise FailedOutcome(f"policy {policy.version} is active already")
+    return replicas, active
 
 
 def gate_verdict(
