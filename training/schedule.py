@@ -101,5 +101,6 @@ def again_and_again(work: Callable[[], None], every_s: float, stop: StopRequest)
     while True:
         began = time.monotonic()
         work()
-        if stop.wait(max(0.0, began + every_s - time.monotonic())):
-            return
+        with stop.held():
+            if stop.wait(max(0.0, began + every_s - time.monotonic())):
+                return
