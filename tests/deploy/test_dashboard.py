@@ -1,6 +1,7 @@
 """The Grafana dashboard and its provisioning, as far as they can be held to something here."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -94,3 +95,11 @@ def test_grafana_expects_samples_as_often_as_prometheus_scrapes() -> None:
     scraped = yaml.safe_load((CONFIGURATION / "prometheus.yml").read_text(encoding="utf-8"))
     assert source["jsonData"]["timeInterval"] == scraped["global"]["scrape_interval"]
     assert source["url"] == "http://prometheus:9090"
+
+
+def test_the_docs_tell_of_every_metric_and_of_no_other() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    section = page.split("\n## Metrics\n")[1].split("\n## ")[0]
+    names = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    told = {f"rag_router_{name}" for cell in names for name in re.findall(r"`(\w+)`", cell)}
+    assert told == exposed()
