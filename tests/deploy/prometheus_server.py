@@ -29,8 +29,10 @@ def missing(what: str) -> NoReturn:
 
 
 def program(name: str) -> str:
-    """The path of one of Prometheus's programs."""
-    return shutil.which(name) or missing(f"{name} isn't installed: apt-get install prometheus")
+    """The path of a program of Debian's packages `prometheus` and `haproxy`."""
+    # Debian has it where only root looks.
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    return found or missing(f"{name} isn't installed: apt-get install prometheus haproxy")
 
 
 class PrometheusServer:
@@ -55,7 +57,7 @@ class PrometheusServer:
         (directory / "prometheus.yml").write_text(yaml.safe_dump(shipped), encoding="utf-8")
         self._log = Path(tempfile.mkstemp(prefix="prometheus-", suffix=".log")[1])
         self._process: subprocess.Popen[bytes] | None = None
-        self._listen = f"127.0.0.1:{_free_port()}"
+        self._listen = f"127.0.0.1:{free_port()}"
         self._client = httpx.Client(base_url=f"http://{self._listen}", timeout=10.0)
 
     def __enter__(self) -> Self:
@@ -105,7 +107,8 @@ class PrometheusServer:
         self._log.unlink(missing_ok=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from policies.encoders import Encoder
 from policies.registries.redis_registry import RedisPolicyRegistry
+from tests.deploy.balancer import Balancer
 from tests.deploy.expressions import panel_expressions
 from tests.deploy.prometheus_server import PrometheusServer
 from tests.faulty_backend import FaultyBackend
@@ -61,9 +62,9 @@ min_rounds = 100000
 class Traffic(threading.Thread):
     """Decisions, reports, answers and mistakes, until told to stop."""
 
-    def __init__(self, services: list[ServiceProcess]) -> None:
+    def __init__(self, services: list[ServiceProcess], balancer: str) -> None:
         super().__init__()
-        self._services = services
+        self._services, self._balancer = services, balancer
         self.stopping = threading.Event()
         self.wrong: list[str] = []
 
@@ -83,7 +84,9 @@ class Traffic(threading.Thread):
             "messages": [{"role": "user", "content": asked["query"]}],
             "stream": True,
         }
+        balanced = f"http://{self._balancer}/v1/route"
         expected = (
+            (service.client.post(balanced, json={"query": "Who?"}), 200),
             (service.client.post("/v1/feedback", json=report), 202),
             (service.client.post("/v1/answer", json=asked), 200),
             (service.client.post("/v1/chat/completions", json=chat), 200),
@@ -115,6 +118,11 @@ def put_policies(url: str, service: ServiceProcess, encoder: Encoder) -> None:
         answer.raise_for_status()
 
 
+def address_of(service: ServiceProcess) -> str:
+    """Host and port."""
+    return service.url.removeprefix("http://")
+
+
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Iterator[Monitored]:
     """Replicas with every feature in use, an export that has run, and Prometheus."""
@@ -132,6 +140,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Ite
         with (
             ServiceProcess(directory / "one", config=config) as one,
             ServiceProcess(directory / "two", "--workers", "2", config=config) as two,
+            Balancer(directory, [address_of(one), address_of(two)]) as balancer,
         ):
             put_policies(store.url, one, encoder)
             one.route()
@@ -139,9 +148,12 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Ite
                 main, ["export", "--from", store.url, "--to", str(directory / "logs"), "--json"]
             )
             assert exported.exit_code == 0, exported.output
-            targets = {"router": [replica.url.removeprefix("http://") for replica in (one, two)]}
+            targets = {
+                "router": [address_of(one), address_of(two)],
+                "balancer": [balancer.operations],
+            }
             (directory / "prometheus").mkdir()
-            traffic = Traffic([one, two])
+            traffic = Traffic([one, two], balancer.address)
             with PrometheusServer(directory / "prometheus", targets) as prometheus:
                 traffic.start()
                 yield Monitored(prometheus, [one, two], traffic)
