@@ -1,5 +1,6 @@
-"""A real HAProxy in front of replicas, with the names that deploy/haproxy gives its parts."""
+"""A real HAProxy in front of replicas, as deploy/haproxy configures it."""
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,26 +9,11 @@ from typing import Self
 
 import httpx
 
+from tests.conftest import ROOT
 from tests.deploy.prometheus_server import free_port, program
 from tests.stores import wait_until
 
-_CONFIG = """
-defaults
-    mode http
-    timeout connect 1s
-    timeout client 30s
-    timeout server 30s
-frontend public
-    bind 127.0.0.1:{port}
-    default_backend repeatable
-backend repeatable
-    option httpchk GET /health/ready
-    default-server check inter 200ms
-{servers}
-frontend operations
-    bind 127.0.0.1:{operations}
-    http-request use-service prometheus-exporter if {{ path /metrics }}
-"""
+_CONFIG = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
 
 
 class Balancer:
@@ -37,15 +23,23 @@ class Balancer:
         """Write a configuration for these addresses into a directory."""
         ports = free_port(), free_port()
         self.address, self.operations = (f"127.0.0.1:{port}" for port in ports)
-        servers = [
-            f"    server router-{number} {replica}" for number, replica in enumerate(replicas, 1)
-        ]
         self._path = directory / "haproxy.cfg"
-        self._path.write_text(
-            _CONFIG.format(port=ports[0], operations=ports[1], servers="\n".join(servers)),
-            encoding="utf-8",
-        )
+        self._path.write_text(self._configured(replicas), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _configured(self, replicas: Sequence[str]) -> str:
+        """The shipped configuration with this machine's addresses; names aren't looked up."""
+        text = _CONFIG.read_text(encoding="utf-8")
+        text = re.sub(r"^resolvers engine\n(    .*\n)*", "", text, flags=re.MULTILINE)
+        text = text.replace(" resolvers engine init-addr last,libc,none", "")
+        for shipped, here in (
+            ("bind :8080", f"bind {self.address}"),
+            ("bind :8405", f"bind {self.operations}"),
+            *((f" router-{number}:8000", f" {at}") for number, at in enumerate(replicas, 1)),
+        ):
+            assert shipped in text
+            text = text.replace(shipped, here)
+        return text
 
     def __enter__(self) -> Self:
         command = [program("haproxy"), "-db", "-f", str(self._path)]

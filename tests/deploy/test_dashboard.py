@@ -100,6 +100,34 @@ def test_grafana_expects_samples_as_often_as_prometheus_scrapes() -> None:
     assert source["url"] == "http://prometheus:9090"
 
 
+def compose_service(name: str) -> dict[str, Any]:
+    content = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+    service: dict[str, Any] = content["services"][name]
+    return service
+
+
+def test_grafana_looks_for_dashboards_where_compose_puts_them() -> None:
+    provisioned = yaml.safe_load(
+        (PROVISIONING / "dashboards" / "dashboards.yml").read_text(encoding="utf-8")
+    )
+    (provider,) = provisioned["providers"]
+    mounts = dict(
+        mount.removesuffix(":ro").split(":") for mount in compose_service("grafana")["volumes"]
+    )
+    assert mounts["./grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+
+
+def test_prometheus_scrapes_the_services_of_compose() -> None:
+    """All replicas, and the balancer's own metrics, which haproxy.cfg gives on that port."""
+    scraped = yaml.safe_load((CONFIGURATION / "prometheus.yml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+    replicas = [name for name in content["services"] if name.startswith("router-")]
+    assert {
+        job["job_name"]: job["static_configs"][0]["targets"] for job in scraped["scrape_configs"]
+    } == {"router": [f"{name}:8000" for name in replicas], "balancer": ["balancer:8405"]}
+
+
 def test_the_docs_tell_of_every_metric_and_of_no_other() -> None:
     page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     section = page.split("\n## Metrics\n")[1].split("\n## ")[0]
