@@ -20,6 +20,7 @@ VALUES = {
     "default": (),
     "minimal": (f"--values={CHART / 'ci' / 'minimal-values.yaml'}",),
     "production": (f"--values={CHART / 'ci' / 'production-values.yaml'}",),
+    "everything": (f"--values={CHART / 'ci' / 'everything-values.yaml'}",),
 }
 
 Document = dict[str, Any]
