@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -120,3 +121,10 @@ def selects(selector: Document, labels: dict[str, str]) -> bool:
     return exact and all(
         labels.get(one["key"]) in one["values"] for one in selector.get("matchExpressions", ())
     )
+
+
+def moved(text: str, places: Mapping[str, str]) -> str:
+    """A text in which one's own places stand for a pod's."""
+    for there, here in places.items():
+        text = text.replace(there, here)
+    return text

@@ -1,45 +1,36 @@
-"""What the chart runs and promises, held against the real service, command line and store."""
+"""What the chart runs and promises, held against the real service and command line."""
 
 import inspect
 import json
 import os
 import re
-import shlex
-import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import pytest
-import redis
 import yaml
 
 from router.cli import cli
 from router.log.event_log import EventLog
 from router.metrics import Metrics
 from tests.conftest import ROOT
-from tests.dask_cluster import free_port
 from tests.deploy.kubernetes_tools import (
-    CHART,
     RELEASE,
     VALUES,
     Document,
     container,
     documents,
     environment,
-    helm,
+    moved,
     named,
     options_of,
     pod_templates,
-    program,
-    rendered,
 )
 from tests.service_process import ServiceProcess
-from tests.stores import StoreServer, binary_of, wait_until
+from tests.stores import StoreServer
 from training.cli import main as rag_policy
 
 every_values = pytest.mark.parametrize("values", VALUES)
@@ -146,13 +137,6 @@ def test_the_jobs_work_on_what_the_pods_log(tmp_path: Path, valkey_server: Store
     assert json.loads(verdict.read_text(encoding="utf-8"))["outcome"] == "refused"
 
 
-def moved(text: str, places: Mapping[str, str]) -> str:
-    """A text in which one's own places stand for a pod's."""
-    for there, here in places.items():
-        text = text.replace(there, here)
-    return text
-
-
 @every_values
 def test_the_command_lines_are_the_programs_own(
     values: str, monkeypatch: pytest.MonkeyPatch
@@ -191,42 +175,6 @@ def test_there_is_time_to_stop(values: str) -> None:
     assert pod["terminationGracePeriodSeconds"] >= pre_stop + grace + flush
 
 
-@pytest.mark.parametrize(
-    ("url", "ports"),
-    [
-        ("redis://store/0", {6379}),
-        ("rediss://u@store:7000/0", {7000}),
-        ("redis+cluster://a:6379,b:6380,c", {6379, 6380}),
-        ("redis+sentinel://a:26379,b/main/0", {26379, 6379}),
-    ],
-)
-def test_the_network_policies_let_pods_reach_the_store(
-    url: str, ports: set[int], tmp_path: Path
-) -> None:
-    # From a file: --set would take the commas for its own.
-    values = tmp_path / "values.yaml"
-    values.write_text(yaml.safe_dump({"redis": {"enabled": False, "url": url}}), encoding="utf-8")
-    found = documents("default", f"--values={values}")
-    for suffix in ("", "-jobs"):
-        assert ports <= reached(named(found, "NetworkPolicy", suffix))
-
-
-def reached(policy: Document) -> set[int]:
-    """The ports that a policy lets pods call."""
-    return {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
-
-
-def test_the_network_policies_let_pods_reach_what_they_are_configured_to_call() -> None:
-    found = documents("production")
-    # DNS, the store, models, the search server; for jobs, object storage.
-    assert reached(named(found, "NetworkPolicy")) == {53, 6379, 443, 8000, 6333}
-    assert reached(named(found, "NetworkPolicy", "-jobs")) == {53, 6379, 443}
-    # An index and credentials on object storage of one's own.
-    found = documents("everything")
-    assert reached(named(found, "NetworkPolicy")) == {53, 26379, 6379, 9000, 4317}
-    assert environment(container(found, "router"))["AWS_ENDPOINT_URL"] == "http://minio:9000"
-
-
 def test_the_autoscalers_metric_is_what_the_documented_rule_makes() -> None:
     page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
     (block,) = (
@@ -245,76 +193,3 @@ def test_the_documented_first_values_are_sound() -> None:
     assert set(yaml.safe_load(first)) >= {"image", "auth", "redis"}
     found = documents("default", f"--set-json={json.dumps(yaml.safe_load(first))}")
     assert tomllib.loads(configuration(found))["redis"]["password_env"] == "REDIS_PASSWORD"
-
-
-def test_the_network_policies_join_the_service_and_the_bundled_store() -> None:
-    found = documents("default")
-    labels = pod_templates(found)["redis"]["metadata"]["labels"]
-    for suffix in ("", "-jobs"):
-        egress = named(found, "NetworkPolicy", suffix)["spec"]["egress"]
-        (rule,) = (one for one in egress if {"protocol": "TCP", "port": 6379} in one["ports"])
-        (peer,) = rule["to"]
-        assert peer["podSelector"]["matchLabels"].items() <= labels.items()
-
-
-@contextmanager
-def bundled_store(found: list[Document], directory: Path, password: str) -> Iterator[int]:
-    """The port of the bundled store, run by the pod's own command line; ended by its id."""
-    binaries = directory / "bin"
-    binaries.mkdir()
-    (binaries / "valkey-server").symlink_to(binary_of("valkey"))
-    client = program("redis-cli", "apt-get install redis-tools")
-    (binaries / "valkey-cli").symlink_to(client)
-    port, pod = free_port(), container(found, "redis")
-    text = named(found, "ConfigMap", "-redis")["data"]["valkey.conf"]
-    text = text.replace("port 6379", f"port {port}\nbind 127.0.0.1").replace(
-        "/data", str(directory)
-    )
-    (directory / "valkey.conf").write_text(text, encoding="utf-8")
-    command = [
-        part.replace("/etc/valkey", str(directory)) for part in (*pod["command"], *pod["args"])
-    ]
-    environ = {
-        "PATH": f"{binaries}:{os.environ['PATH']}",
-        **({"REDISCLI_AUTH": password} if "REDISCLI_AUTH" in environment(pod) else {}),
-    }
-    probe = shlex.join(pod["readinessProbe"]["exec"]["command"]).replace(
-        "valkey-cli", f"valkey-cli -p {port}"
-    )
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
-    try:
-        wait_until(
-            lambda: subprocess.run(probe, shell=True, env=environ, check=False).returncode == 0
-        )
-        yield port
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
-
-
-@pytest.mark.parametrize("secret", ["", "store"])
-def test_the_bundled_store_keeps_what_it_acknowledges(tmp_path: Path, secret: str) -> None:
-    password = "9f2c-a1" if secret else ""
-    found = documents("minimal", f"--set=redis.existingSecret={secret}")
-    with (
-        bundled_store(found, tmp_path, password) as port,
-        redis.Redis(port=port, password=password or None) as client,
-    ):
-        kept = client.config_get("append*", "maxmemory*", "save", "dir")
-        assert kept["appendonly"] == "yes"
-        assert kept["appendfsync"] == "always"
-        assert kept["maxmemory-policy"] == "noeviction"
-        assert int(kept["maxmemory"]) == 1536 * 2**20
-        assert (tmp_path / kept["appenddirname"]).is_dir()
-        if secret:
-            with pytest.raises(redis.AuthenticationError):
-                redis.Redis(port=port).ping()
-
-
-def test_the_chart_can_be_packed_and_used_from_the_package(tmp_path: Path) -> None:
-    """The links to rules and dashboards are files in it."""
-    packed = helm("package", str(CHART), "--destination", str(tmp_path))
-    assert packed.returncode == 0, packed.stderr
-    (package,) = tmp_path.glob("*.tgz")
-    again = helm("template", RELEASE, str(package), *VALUES["production"])
-    assert again.stdout == rendered("production"), again.stderr
