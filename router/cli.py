@@ -46,7 +46,18 @@ def cli() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory of the embedded store, the spool and the cached policy.",
 )
-def serve(config_path: Path | None, host: str, port: int, workers: int, data: Path) -> None:
+@click.option(
+    "--grace",
+    "grace_s",
+    metavar="SECONDS",
+    default=7,
+    show_default=True,
+    type=click.IntRange(1, 3600),
+    help="How long answers under way may go on once it is told to stop.",
+)
+def serve(
+    config_path: Path | None, host: str, port: int, workers: int, data: Path, grace_s: int
+) -> None:
     """Serve decisions over HTTP.
 
     \b
@@ -57,7 +68,8 @@ def serve(config_path: Path | None, host: str, port: int, workers: int, data: Pa
     """
     from router.serve import serve as run
 
-    run(read_settings(config_path), host=host, port=port, workers=workers, data=data)
+    settings = read_settings(config_path)
+    run(settings, host=host, port=port, workers=workers, data=data, grace_s=grace_s)
 
 
 @cli.command()

@@ -17,6 +17,7 @@ from router.deciding.budget_tracker import BudgetState
 from router.drift_monitor import DriftState
 from router.encoding_pool import EncodingState
 from router.log.event_log import LogCounters
+from router.service_metrics import ServiceMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Set by `rag-router serve --workers N` for its workers, whose numbers must be added up.
@@ -48,6 +49,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.service = ServiceMetrics(registry)
+        """What this replica is and serves, and its store."""
         self._decisions = Counter(
             "rag_router_decisions", "Decisions made.", ["arm", "explored"], registry=registry
         )
@@ -98,6 +101,8 @@ class Metrics:
             ["by"],
             registry=registry,
         )
+        for by in ("request", "watch"):
+            self._rollbacks.labels(by)  # from 0 on: Prometheus sees no increase in a first 1
         self._rollout_share = Gauge(
             "rag_router_rollout_share",
             "The candidate's share of the draws here; 0 in shadow and without a candidate.",
@@ -230,6 +235,7 @@ class Metrics:
         for budget, state in states.items():
             self._budgets["weight"].labels(budget).set(state.weight)
             self._budgets["spend"].labels(budget).set(state.spend)
+            self._budgets["limit"].labels(budget).set(state.limit)
             unheld = state.status in ("out of reach", "unknown metric")
             self._budgets["unheld"].labels(budget).set(float(unheld))
 
@@ -321,6 +327,7 @@ _DRIFT: dict[str, tuple[str, Literal["livemax", "livesum"]]] = {
 _BUDGET_STATES = {
     "weight": "The present cost weight of a budget: of one worker, where there are several.",
     "spend": "The budget's metric, mean over its window: of one worker, where there are several.",
+    "limit": "What that mean may be: `at_most`.",
     "unheld": "1 where a budget can't be held: every arm costs more, or its metric isn't "
     "expected by the policy.",
 }

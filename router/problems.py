@@ -56,6 +56,7 @@ def problem_response(
     headers: Any = None,
 ) -> Response[bytes]:
     """A problem document; for OpenAI's endpoints with OpenAI's `error` in it."""
+    request.app.state.services.metrics.service.observe_problem(status)
     title = kind.replace("-", " ").capitalize()
     error = None
     if request.url.path.startswith(_OPENAI_PATHS):

@@ -36,8 +36,8 @@ from router.retrieval.open_retrievers import open_retrievers
 from router.route_protocol import RouteProtocol
 from router.settings import RedisSettings, Settings
 
-# Shorter than the ten seconds that container engines wait before they kill.
-_GRACE_S = 7
+# Shorter than the ten seconds that container engines wait before they kill, unless told otherwise.
+GRACE_S = 7
 # New objects, of which the garbage collector looks at those left over.
 _COLLECT_AFTER = 10_000
 
@@ -49,9 +49,12 @@ def serve(
     port: int,
     workers: int,
     data: Path,
+    grace_s: int = GRACE_S,
     loop: Literal["asyncio", "uvloop"] = "asyncio",
 ) -> None:
     """Serve until told to stop; returns once every accepted event is safe.
+
+    Requests that are under way then have `grace_s` seconds to end.
 
     Raises:
         PolicyError: the store, the encoder or a named secret can't be had.
@@ -77,7 +80,7 @@ def serve(
             access_log=False,
             log_level="info",
             server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_graceful_shutdown=grace_s,
         )
         sock = bind(config)
         try:

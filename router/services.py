@@ -8,6 +8,7 @@ from router.deciding.decider import Decider
 from router.drift_monitor import DriftMonitor
 from router.encoding_pool import EncodingPool
 from router.log.event_log import EventLog
+from router.log.store_watch import StoreWatch
 from router.metrics import Metrics
 from router.policy_watcher import PolicyWatcher
 from router.rollout.watch import RolloutWatch
@@ -28,6 +29,7 @@ class Services:
     answerer: Answerer
     drift: DriftMonitor
     encoding: EncodingPool
+    store_watch: StoreWatch
     watch: RolloutWatch | None = None
     batch_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -42,3 +44,15 @@ class Services:
         self.metrics.observe_drift(self.drift.states())
         report = self.watch.report if self.watch is not None else None
         self.metrics.observe_rollout(self.watcher.rollout, report)
+        self._report_service()
+
+    def _report_service(self) -> None:
+        serving, about = self.active.current, self.metrics.service
+        about.observe_policy(
+            serving.policy.version,
+            refused=self.watcher.refused is not None,
+            candidate_refused=self.watcher.candidate_refused is not None,
+            fallback=serving.fallback is not None,
+        )
+        about.observe_memory()
+        about.observe_store(self.store_watch.state)

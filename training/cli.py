@@ -17,9 +17,10 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("training.commands.evaluate:command", "Say what a policy is worth."),
     "calibrate": ("training.commands.calibrate:command", "Find the weight that keeps a budget."),
     "decide": ("training.commands.decide:command", "Route a file of queries, offline."),
-    "promote": ("training.commands.promote:promote", "Judge a policy and make it serve."),
-    "rollback": ("training.commands.promote:rollback", "Let the previous policy serve again."),
-    "list": ("training.commands.promote:list_policies", "List the stored policies."),
+    "retrain": ("training.commands.retrain:command", "Train, judge and promote, on a schedule."),
+    "promote": ("training.commands.promote:command", "Judge a policy and make it serve."),
+    "rollback": ("training.commands.rollback:command", "Let the previous policy serve again."),
+    "list": ("training.commands.list_policies:command", "List the stored policies."),
     "report": ("training.commands.report:command", "Say what a log tells its owner."),
     "simulate": ("training.commands.simulate:command", "Send traffic with known outcomes."),
     "encoder": ("training.encoders.commands:encoder", "Make the encoder of the features."),
@@ -63,6 +64,9 @@ def main() -> None:
                rag-policy train --logs logs/ --to policy/
                rag-policy evaluate --policy policy/ --logs logs/
                rag-policy promote --policy policy/ --logs logs/
+    On a schedule:
+               rag-policy export --to logs/ --every 60s
+               rag-policy retrain --logs logs/ --reports reports/ --every 1d
     """
 
 

@@ -45,10 +45,13 @@ Status = Literal["starting", "holding", "not binding", "out of reach", "unknown 
 
 
 class BudgetState(NamedTuple):
-    """Where a budget stands: the present weight, the mean spend of the latest window, and why."""
+    """Where a budget stands: the present weight, the mean spend of the latest window, its limit,
+    and why.
+    """
 
     weight: float
     spend: float
+    limit: float
     status: Status
 
 
@@ -94,7 +97,7 @@ class BudgetTracker:
         """Where it stands."""
         with self._lock:
             spend = self._spent / len(self._window) if self._window else 0.0
-            return BudgetState(self._weight, spend, self._status)
+            return BudgetState(self._weight, spend, self._budget.at_most, self._status)
 
     def note(self) -> str | None:
         """What a caller should know, if the budget can't be held."""

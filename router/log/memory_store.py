@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 
-from policies.events import Event, event_key
+from policies.events import Event, FeedbackGiven, event_key
 from router.log.store import Trace, assemble_trace
+from router.log.store_state import StoreState
 
 
 class MemoryEventStore:
@@ -41,6 +42,10 @@ class MemoryEventStore:
 
     async def ping(self) -> None:
         return
+
+    async def state(self) -> StoreState:
+        feedback = sum(isinstance(event, FeedbackGiven) for event in self.events)
+        return StoreState(decisions=len(self.events) - feedback, feedback=feedback)
 
     async def close(self) -> None:
         return

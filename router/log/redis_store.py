@@ -23,8 +23,10 @@ from policies.store_keys import DEFAULT_PREFIX, ShardKeys, StoreKeys
 from policies.store_url import StoreAddress, parse_store_url
 from router.log.errors import StoreUnavailableError
 from router.log.redis_scripts import Argument, append_command, trace_command, traced_events
+from router.log.redis_state import read_state
 from router.log.shard_notes import load_shards
 from router.log.store import Trace, assemble_trace
+from router.log.store_state import StoreState
 from router.redis_clients import AsyncClient, open_async_client
 
 _Answer = TypeVar("_Answer")
@@ -151,6 +153,12 @@ class RedisEventStore:
                 self._write(shard, ["SET", shard.writable, "1", "EX", _WRITABLE_S])
                 for shard in shards.all
             )
+
+    async def state(self) -> StoreState:
+        async with _errors_translated():
+            shards = await self._known_shards()
+            cluster = self._client.is_cluster
+            return await read_state(self._send, self._keys, shards, cluster=cluster)
 
     async def close(self) -> None:
         await self._client.close()

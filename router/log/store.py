@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from policies.events import AnswerFinished, DecisionMade, Event, FeedbackGiven
+from router.log.store_state import StoreState
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +46,9 @@ class EventStore(Protocol):
 
     async def ping(self) -> None:
         """Return if the store takes writes."""
+
+    async def state(self) -> StoreState:
+        """How much of the log is in it, and how full it is."""
 
     async def close(self) -> None:
         """Let go of connections; the store can't be used afterwards."""

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from router.serve import store_address
 from router.settings import RedisSettings
+from tests.faulty_backend import FaultyBackend
 from tests.service_process import ServiceProcess
 from tests.stores import StoreServer, wait_until
 
@@ -39,6 +42,35 @@ def test_what_was_accepted_just_before_the_end_is_in_the_log(tmp_path: Path) -> 
         service.stop()
         service.start()
         assert all(service.trace(decision_id).is_success for decision_id in ids)
+
+
+def test_an_answer_under_way_has_as_long_to_end_as_the_grace_allows(tmp_path: Path) -> None:
+    """A model that takes 2 s: with a grace of 1 s the caller is cut off, with 20 s answered."""
+    with FaultyBackend("slow_first_token:2") as model:
+        config = (
+            f'[models.m]\nbase_url = "{model.url}"\nmodel = "m"\n'
+            '[arms.finetuned]\nroute = "finetuned"\nmodel = "m"\n'
+        )
+        assert _answered_while_stopping(tmp_path / "short", "1", config) is None
+        decision_id = _answered_while_stopping(tmp_path / "long", "20", config)
+        assert decision_id is not None
+        with ServiceProcess(tmp_path / "long", config=config) as service:
+            assert service.trace(decision_id).json()["answer"]["executed_arm"] == "finetuned"
+
+
+def _answered_while_stopping(data: Path, grace_s: str, config: str) -> str | None:
+    """The decision of a question that was under way when the service was told to stop."""
+    with ServiceProcess(data, "--grace", grace_s, config=config) as service:
+        asked = f"{service.url}/v1/answer", {"query": "Who wrote Emma?"}
+        with ThreadPoolExecutor(1) as caller:
+            answer = caller.submit(httpx.post, asked[0], json=asked[1], timeout=30.0)
+            wait_until(lambda: "rag_router_decisions_total{" in service.client.get("/metrics").text)
+            assert service.stop() == 0
+            try:
+                response = answer.result()
+            except httpx.TransportError:
+                return None
+        return response.json()["decision_id"] if response.is_success else None
 
 
 def test_a_killed_service_starts_again_on_its_data(tmp_path: Path) -> None:

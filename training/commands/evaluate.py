@@ -1,8 +1,7 @@
 """`rag-policy evaluate`: what a policy is worth, on outcomes or on logs."""
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +21,6 @@ from training.commands.options import (
 if TYPE_CHECKING:
     from policies.policy import Policy
     from policies.settings import PolicySettings
-    from training.engines import Engine
     from training.judge.log_report import LogReport
     from training.judge.outcome_report import OutcomeReport
     from training.log.log_folder import LogPlace
@@ -101,9 +99,11 @@ def command(
     weights = [resolve_objective_option(text, settings).weights for text in objectives]
     report: OutcomeReport | LogReport
     if logs is not None:
-        asked = _Asked(weights, greedy, tenant, look, seed)
+        from training.commands.evaluate_on_logs import Asked, evaluate_on_logs
+
+        asked = Asked(weights, greedy, tenant, look, seed)
         with open_engine(engine, scheduler) as opened:
-            report = _on_logs(loaded, logs, settings, asked, opened, scratch)
+            report = evaluate_on_logs(loaded, logs, settings, asked, opened, scratch)
     else:
         report = _on_outcomes(loaded, outcomes, split, weights, settings)
     if as_json:
@@ -139,51 +139,6 @@ def _on_outcomes(
             objectives=weights,
             advance=advance,
         )
-
-
-class _Asked(NamedTuple):
-    """What options say of judging a policy on a log."""
-
-    objectives: list[dict[str, float]]
-    greedy: bool
-    tenant: str | None
-    look: int
-    seed: int
-
-
-def _on_logs(
-    policy: "Policy",
-    logs: "LogPlace",
-    settings: "PolicySettings",
-    asked: _Asked,
-    engine: "Engine",
-    scratch: "LogPlace | None",
-) -> "LogReport":
-    from training.judge.judged_log import opened_log
-    from training.judge.log_evaluation import default_exploration, evaluate_log
-    from training.progress import note, progress
-    from training.remarks import remarks
-
-    with ExitStack() as stack:
-        with progress("reading the log"):
-            opened = opened_log(
-                logs, policy, engine, scratch=scratch, tenant=asked.tenant, seed=asked.seed
-            )
-            parts, found = stack.enter_context(opened)
-        for line in remarks(found.mine.rounds):
-            note(line)
-        with progress("estimating"):
-            return evaluate_log(
-                policy,
-                found,
-                parts.counts,
-                objectives=asked.objectives or [None],
-                exploration=default_exploration(settings.exploration, asked.greedy),
-                tenant_guardrails=settings.tenant_guardrails(),
-                tenant=asked.tenant,
-                look=asked.look,
-                seed=asked.seed,
-            )
 
 
 def _show(report: "OutcomeReport | LogReport", title: str) -> None:

@@ -1,5 +1,6 @@
 """`rag-policy export`: the service's log as Parquet."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import click
@@ -7,13 +8,25 @@ import msgspec
 
 from policies.store_keys import DEFAULT_PREFIX
 from training.commands.options import json_option, log_option
+from training.commands.schedule_options import every_option, shown_duration
 from training.commands.store_options import secret_options
+from training.errors import EmptyLogError
+from training.exits import FAILED, CommandFailed, errors_as_exits
 from training.log.export import ExportReport, LogExport
 from training.log.export_streams import entry_number
 from training.log.log_folder import LogPlace
 from training.log.parts import TENANT_FOLDERS
-from training.log.store import DEFAULT_LOCATION, LOCATION_HELP, Secrets, connect, store_errors
-from training.progress import progress
+from training.log.store import (
+    DEFAULT_LOCATION,
+    LOCATION_HELP,
+    NoServiceError,
+    Secrets,
+    StoreRefusedError,
+    connect,
+    store_errors,
+)
+from training.progress import note, progress
+from training.schedule import again_and_again, stop_requests
 
 
 @click.command()
@@ -46,6 +59,7 @@ from training.progress import progress
     type=click.IntRange(0),
     help="How many tenants get folders of their own at once, the largest; the others share one.",
 )
+@every_option("Export again and again, from start to start, such as 60s; stop it with SIGTERM.")
 @json_option
 def command(
     location: str,
@@ -53,6 +67,7 @@ def command(
     prefix: str,
     trim: bool,
     tenant_folders: int,
+    every_s: float | None,
     as_json: bool,
     secrets: Secrets,
 ) -> None:
@@ -63,25 +78,56 @@ def command(
     (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), its address too (AWS_ENDPOINT_URL, AWS_REGION)
     unless the location names it.
 
+    With --every it goes on until SIGTERM or SIGINT, which let the run at hand end first; a second
+    one doesn't. Each run prints a line. A store that is away is waited for; what only you can mend,
+    such as a wrong password, ends it.
+
     \b
     Examples:
       rag-policy export --to logs/
       rag-policy export --from redis://store:6379/0 --to logs/ --trim
       rag-policy export --from redis+cluster://a:6379,b:6379 --password-env STORE_PASSWORD
+      rag-policy export --from redis://store:6379/0 --to logs/ --trim --every 60s
       rag-policy export --to s3://logs/router --trim
       rag-policy export --to "s3://logs/router?endpoint_override=minio:9000&scheme=http"
     """
-    with (
-        store_errors(location),
-        connect(location, secrets) as client,
-        LogExport(client, destination, prefix=prefix, tenant_folders=tenant_folders) as export,
-        progress("exporting", total=export.pending()) as advance,
-    ):
-        report = export.run(trim=trim, advance=advance)
-    if as_json:
-        click.echo(msgspec.json.encode(report))
+
+    def run() -> None:
+        with (
+            store_errors(location),
+            connect(location, secrets) as client,
+            LogExport(client, destination, prefix=prefix, tenant_folders=tenant_folders) as export,
+            progress("exporting", total=export.pending()) as advance,
+        ):
+            report = export.run(trim=trim, advance=advance)
+        click.echo(msgspec.json.encode(report) if as_json else _summary(report, destination))
+
+    if every_s is None:
+        run()
     else:
-        click.echo(_summary(report, destination))
+        _again_and_again(run, every_s)
+
+
+def _again_and_again(run: Callable[[], None], every_s: float) -> None:
+    def tried() -> None:
+        try:
+            with errors_as_exits():
+                run()
+        except CommandFailed as failed:
+            if not _may_pass(failed):
+                raise
+            note(f"{failed.format_message()}; trying again every {shown_duration(every_s)}")
+
+    with stop_requests(interrupts=False) as stop:
+        again_and_again(tried, every_s, stop)
+
+
+def _may_pass(failed: CommandFailed) -> bool:
+    """Whether the next run may find things better without anybody's doing."""
+    if isinstance(failed.__cause__, StoreRefusedError):
+        return False
+    waited_for = isinstance(failed.__cause__, (EmptyLogError, NoServiceError))
+    return waited_for or failed.exit_code == FAILED
 
 
 def _summary(report: ExportReport, destination: LogPlace) -> str:

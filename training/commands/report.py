@@ -15,10 +15,10 @@ from training.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from policies.policy import Policy
-    from policies.settings import PolicySettings
     from training.log.log_folder import LogPlace
-    from training.report.owner_report import OwnerReport
+
+# The chance of a false alarm of each drift test, where nobody says otherwise.
+FALSE_ALARMS = 0.01
 
 
 @click.command()
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--false-alarms",
-    default=0.01,
+    default=FALSE_ALARMS,
     show_default=True,
     type=click.FloatRange(0.0, 0.5, min_open=True),
     help="The chance of a false alarm of each drift test.",
@@ -72,17 +72,14 @@ def command(
     from policies.artifact import read_artifact
     from policies.loading import load_policy
     from policies.settings import read_policy_settings
+    from training.commands.report_on_logs import report_on_logs, write_page
 
     settings = read_policy_settings(config)
     weights = None if objective is None else resolve_objective_option(objective, settings).weights
     candidate = None if policy is None else load_policy(read_artifact(policy))
-    report = _report(logs, candidate, settings, weights, false_alarms, seed)
+    report = report_on_logs(logs, candidate, settings, weights, false_alarms, seed)
     if html is not None:
-        from training.atomic_file import lines_to
-        from training.report.page import report_page
-
-        with lines_to(html) as write:
-            write(report_page(report).encode())
+        write_page(report, html)
     if as_json:
         click.echo(msgspec.json.encode(report))
         return
@@ -91,36 +88,3 @@ def command(
     from training.judge.report_tables import report_tables
 
     Console().print(report_tables(report))
-
-
-def _report(
-    logs: "LogPlace",
-    candidate: "Policy | None",
-    settings: "PolicySettings",
-    weights: dict[str, float] | None,
-    false_alarms: float,
-    seed: int,
-) -> "OwnerReport":
-    from training.log.join import join_rounds
-    from training.log.log_files import read_log
-    from training.progress import note, progress
-    from training.remarks import remarks
-    from training.report.owner_report import owner_report
-
-    with progress("reading the log"):
-        log = read_log(logs)
-        version = None if candidate is None else candidate.feature_version or None
-        rounds = join_rounds(log, source=logs, feature_version=version)
-    for line in remarks(rounds):
-        note(line)
-    with progress("estimating and testing"):
-        return owner_report(
-            log,
-            rounds,
-            settings,
-            objective=weights,
-            policy=candidate,
-            exploration=settings.exploration,
-            false_alarm_rate=false_alarms,
-            seed=seed,
-        )

@@ -1,4 +1,4 @@
-"""`promote`'s way up to full: shadow, canary, and a canary that the watch calls ready."""
+"""The way up to full: shadow, canary, and a canary that the watch calls ready."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from policies.registries import PolicyRegistry
-from policies.rollout import WatchedMetric, check_canary_share
+from policies.rollout import Rollout, WatchedMetric, check_canary_share
 from training.errors import FailedOutcome
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -74,3 +74,10 @@ def figures_of(found: WatchedMetric) -> str:
         f"{found.metric} {found.advantage:+.4f} (bounds {found.lower:+.4f} and {found.upper:+.4f}) "
         f"in {found.rounds} rounds"
     )
+
+
+def stage_in_words(rollout: Rollout) -> str:
+    """How far a candidate's rollout is, for people."""
+    if rollout.stage == "shadow":
+        return "in shadow"
+    return f"in canary with {rollout.share:g} of the draws"

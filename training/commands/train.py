@@ -158,6 +158,13 @@ def _from_outcomes(warm: "WarmStart", seed: int, source: dict[str, object]) -> "
         return train_on_outcomes(warm, seed=seed, source=source, advance=advance)
 
 
+def training_facts(policy: "Policy", to: Path) -> dict[str, object]:
+    """What `--json` prints: where the policy is, and its manifest."""
+    import msgspec
+
+    return {"policy": str(to), **msgspec.structs.asdict(policy.artifact().manifest)}
+
+
 def _report(policy: "Policy", to: Path, as_json: bool) -> None:
     import msgspec
 
@@ -170,7 +177,7 @@ def _report(policy: "Policy", to: Path, as_json: bool) -> None:
             "export again, then evaluate and promote"
         )
     if as_json:
-        click.echo(msgspec.json.encode({"policy": str(to), **msgspec.structs.asdict(manifest)}))
+        click.echo(msgspec.json.encode(training_facts(policy, to)))
         return
     from rich.console import Console
 

@@ -1,5 +1,6 @@
 """From data to a policy with its manifest: trained on what, how, and how it did out of fold."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ from training.tables.warm_start import WarmStart, aligned_values
 from training.trained_queries import QUERY_FILTER, query_filter
 
 DEFAULT_HOLDOUT = 0.3
+# A held-out share of this many explored rounds can amount to the gate's effective sample size
+# (mostly half their number, at best); less proves nothing.
+JUDGED_FROM = math.ceil(2 * MIN_EFFECTIVE / DEFAULT_HOLDOUT)
 # Below this, nothing can be held out, and no mean is worth a policy.
 MIN_ROWS = 50
 # Folds are made of distinct queries.
@@ -115,10 +119,10 @@ def outcome_folds(rows: WarmStart, seed: int) -> Ints:
 def holdout_of(rounds: int) -> float:
     """The share of explored rounds to leave for judging, where the caller names none.
 
-    Rounds that can't amount to the gate's effective sample size (mostly half their number, at best)
-    prove nothing: a small log is all learned from, and the policy judged on what is logged later.
+    A log of fewer than JUDGED_FROM is all learned from, and the policy judged on what is logged
+    later.
     """
-    return DEFAULT_HOLDOUT if rounds * DEFAULT_HOLDOUT >= 2 * MIN_EFFECTIVE else 0.0
+    return DEFAULT_HOLDOUT if rounds >= JUDGED_FROM else 0.0
 
 
 def train_on_rounds(

@@ -32,6 +32,7 @@ from training.log.export_streams import (
 )
 from training.log.log_folder import LogPlace, log_folder
 from training.log.parts import TENANT_FOLDERS, part_files
+from training.run_notes import note_success
 
 __all__ = ["ExportBusyError", "ExportReport", "LogExport"]
 
@@ -195,6 +196,7 @@ class LogExport:
             trimmed = sum(self._trim(stream) for stream in self._streams)
             held_back = dict(self._state.kept)
             report = msgspec.structs.replace(report, trimmed=trimmed, held_back=held_back)
+        note_success(self._client, self._keys, "export")
         return report
 
     def _missed(self, added: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
-from redis.exceptions import RedisClusterException
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -31,6 +31,14 @@ class StoreError(TrainingError):
     exit_status = 1
 
 
+class StoreRefusedError(StoreError):
+    """The store is there, and doesn't take the user's name or password, or its commands."""
+
+
+class NoServiceError(InputError):
+    """No service runs on a data directory; one may, a moment later."""
+
+
 class Secrets(NamedTuple):
     """The environment variables that hold the store's password, and its Sentinels'."""
 
@@ -45,8 +53,9 @@ def connect(location: str = DEFAULT_LOCATION, secrets: Secrets = Secrets()) -> r
     twice; of a cluster it is a redis.RedisCluster. The caller closes it.
 
     Raises:
-        InputError: the location is no such URL, no service runs on the directory, or a variable
-            that should hold a password is unset.
+        InputError: the location is no such URL, or a variable that should hold a password is unset.
+        NoServiceError: no service runs on the directory.
+        StoreRefusedError: the store doesn't take the password.
         StoreError: the store at the URL doesn't answer.
     """
     url = location if "://" in location else _url_of(Path(location).expanduser())
@@ -58,7 +67,7 @@ def connect(location: str = DEFAULT_LOCATION, secrets: Secrets = Secrets()) -> r
     except StoreError as error:
         if client is not None:
             client.close()
-        if url != location:
+        if url != location and not isinstance(error, StoreRefusedError):
             raise _no_service(Path(location)) from error
         raise
     return client
@@ -69,6 +78,11 @@ def store_errors(location: str) -> Iterator[None]:
     """Turn the client's errors into one StoreError that names the store."""
     try:
         yield
+    except (AuthenticationError, NoPermissionError) as error:
+        raise StoreRefusedError(
+            f"the store at {shown(location)} refuses: {error}; name its password's variable with "
+            "--password-env, or give its user the right to these commands"
+        ) from error
     except (redis.RedisError, RedisClusterException) as error:
         reason = str(error) or type(error).__name__
         raise StoreError(
@@ -138,8 +152,8 @@ def _url_of(directory: Path) -> str:
         raise _no_service(directory) from error
 
 
-def _no_service(directory: Path) -> InputError:
-    return InputError(
+def _no_service(directory: Path) -> NoServiceError:
+    return NoServiceError(
         f"no service runs on {directory}: start `rag-router serve --data {directory}`, or, if its "
         "store is elsewhere, name that: a redis:// URL",
         field="store",

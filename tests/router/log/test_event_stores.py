@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 
 import pytest
+import redis
 
 from policies.events import Event
+from policies.store_keys import StoreKeys
 from router.log.errors import StoreUnavailableError
 from router.log.redis_store import RedisEventStore
 from router.log.store import EventStore
@@ -99,6 +101,32 @@ async def test_a_store_that_is_there_answers_a_ping(event_store: EventStore) -> 
     await event_store.ping()
 
 
+async def test_the_state_counts_the_logs_entries(event_store: EventStore) -> None:
+    """Of all shards; nobody has run a scheduled command on this store."""
+    empty = await event_store.state()
+    assert (empty.decisions, empty.feedback, empty.last_runs) == (0, 0, {})
+    await event_store.append([decision(number) for number in range(20)])
+    await event_store.append([answer(1), feedback(1), feedback(2)])
+    state = await event_store.state()
+    assert (state.decisions, state.feedback) == (21, 2)
+
+
+async def test_the_state_tells_how_full_the_store_is_and_who_has_run(valkey_url: str) -> None:
+    """Without a limit it is 0; a run that nobody knows is left out."""
+    store = RedisEventStore.from_url(valkey_url)
+    with redis.Redis.from_url(valkey_url) as client:
+        unlimited = await store.state()
+        client.config_set("maxmemory", 10**8)
+        client.hset(StoreKeys().last_runs, mapping={"export": "12.5", "a later release's": "1"})
+        state = await store.state()
+        client.config_set("maxmemory", 0)
+    await store.close()
+    assert unlimited.limit_bytes == 0
+    assert state.limit_bytes == 10**8
+    assert 0 < state.used_bytes < 10**8
+    assert state.last_runs == {"export": 12.5}
+
+
 async def test_a_dead_redis_is_an_error_of_ours(store_server: StoreServer) -> None:
     """Every call says StoreUnavailableError, and works again once the server is back."""
     store = RedisEventStore.from_url(store_server.url)
@@ -109,6 +137,7 @@ async def test_a_dead_redis_is_an_error_of_ours(store_server: StoreServer) -> No
         store.trace("x"),
         store.remember("k", "f", 1.0),
         store.ping(),
+        store.state(),
     ):
         with pytest.raises(StoreUnavailableError, match="can't be used at the moment"):
             await call
@@ -140,7 +169,6 @@ async def test_the_index_of_a_decision_expires(valkey_url: str) -> None:
         while await store.trace(decision(1).decision_id) is not None:
             await asyncio.sleep(0.02)
     await store.close()
-    import redis
 
     with redis.Redis.from_url(valkey_url) as client:
         assert client.xlen("{other}:decisions") == 1
@@ -150,7 +178,6 @@ async def test_the_index_of_a_decision_expires(valkey_url: str) -> None:
 async def test_an_event_of_a_later_release_is_skipped_in_a_trace(valkey_url: str) -> None:
     """What an old replica reads of a new one's events must not fail."""
     import msgspec
-    import redis
 
     store = RedisEventStore.from_url(valkey_url)
     await store.append([decision(1)])

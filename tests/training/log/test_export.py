@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import redis
 from click.testing import CliRunner
 
 from policies.events import Event, FeedbackGiven, encode_event
+from policies.store_keys import StoreKeys
 from router.log.redis_store import RedisEventStore
 from tests.event_factory import NOON, answer, decision, feedback
 from tests.stores import StoreServer
@@ -91,6 +93,24 @@ def test_a_later_run_adds_only_what_is_new(client: redis.Redis, tmp_path: Path) 
     report = export(client, tmp_path)
     assert (report.decisions, report.feedback) == (1, 1)
     assert rows(tmp_path, "decisions") == [f"decision-{number:06d}" for number in range(26)]
+
+
+def test_a_run_that_ends_well_is_noted_for_the_service(client: redis.Redis, tmp_path: Path) -> None:
+    """Also one that found nothing new; not one that was refused."""
+    append(client, [decision(1)])
+
+    def noted() -> float:
+        return float(client.hget(StoreKeys().last_runs, "export") or 0.0)
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError):
+        export(client, tmp_path / "file")
+    assert noted() == 0.0
+    export(client, tmp_path / "logs")
+    first = noted()
+    assert 0 <= time.time() - first < 60
+    export(client, tmp_path / "logs")
+    assert noted() > first
 
 
 def test_pending_counts_what_a_run_will_read(client: redis.Redis, tmp_path: Path) -> None:

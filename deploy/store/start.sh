@@ -1,0 +1,6 @@
+#!/bin/sh
+# The store, Valkey or Redis, with its password in a file of its own rather than on the command line.
+set -eu
+umask 077
+{ cat /etc/store/store.conf; printf 'requirepass %s\n' "$STORE_PASSWORD"; } > /tmp/store.conf
+exec "$(command -v valkey-server || command -v redis-server)" /tmp/store.conf

@@ -1,0 +1,39 @@
+"""One deployment for all container tests: built and started once, removed whatever happens."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.base_image import import_base_image
+from tests.deploy.deployment import Deployment
+from tests.deploy.engine import Engine, why_no_engine
+from tests.deploy.package_sources import pip_configuration
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A running engine; skips where none can start, and fails there in CI."""
+    reason = why_no_engine()
+    if reason is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    engine = Engine()
+    with engine:
+        yield engine
+    assert engine.leftovers() == []
+
+
+@pytest.fixture(scope="session")
+def deployment(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """compose.yaml, up and healthy."""
+    import_base_image(engine)
+    folder: Path = tmp_path_factory.mktemp("sources")
+    with pip_configuration(folder) as configuration:
+        deployment = Deployment(engine, configuration)
+        deployment.build()
+    try:
+        deployment.up()
+        yield deployment
+    finally:
+        deployment.down()

@@ -1,0 +1,235 @@
+"""`rag-policy retrain` against a real store: promoted, refused, failed, repeated, stopped."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from policies.registries.redis_registry import RedisPolicyRegistry
+from tests.stores import StoreServer, wait_until
+from tests.training.policy_command import PolicyCommand
+from tests.training.test_promote_commands import Replica, looks_of, promote, write_log, write_policy
+from training.cli import main
+
+REPORT = {"policy", "train.json", "evaluate.json", "report.html", "verdict.json"}
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log that shows `retrieve` to be right."""
+    directory = tmp_path_factory.mktemp("log") / "logs"
+    write_log(directory, 5_000)
+    return directory
+
+
+def retrain(url: str, logs: Path, reports: Path, *more: object) -> Result:
+    arguments = ["--logs", logs, "--store", url, "--reports", reports, *more]
+    return CliRunner().invoke(main, ["retrain", *map(str, arguments)])
+
+
+def result_of(*arguments: Any) -> dict[str, Any]:
+    """The JSON of a run that must end with status 0."""
+    result = retrain(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def whole(reports: Path) -> list[Path]:
+    """What is in the folder, its lock aside."""
+    return sorted(path for path in reports.iterdir() if path.name != ".lock")
+
+
+def test_a_policy_proven_better_is_promoted_and_its_report_kept(
+    valkey_url: str, logs: Path, tmp_path: Path
+) -> None:
+    """Replicas take it; the report's policy is the one that is active."""
+    replica = Replica(valkey_url, "one")
+    replica.start()
+    answer = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
+    replica.stop()
+    assert (answer["outcome"], answer["incumbent"]) == ("promoted", None)
+    assert answer["verdict"]["promote"] is True
+    [swap] = answer["replicas"]
+    assert (swap["replica"], swap["problem"]) == ("one", None)
+    [report] = whole(tmp_path / "reports")
+    assert answer["report"] == str(report)
+    assert {path.name for path in report.iterdir()} == REPORT
+    assert json.loads((report / "verdict.json").read_text()) == answer
+    trained = json.loads((report / "train.json").read_text())
+    assert (trained["version"], trained["policy"]) == (answer["policy"], f"{report}/policy")
+    evaluated = json.loads((report / "evaluate.json").read_text())
+    assert evaluated["policy"] == answer["policy"]
+    with redis.Redis.from_url(valkey_url) as client:
+        active = RedisPolicyRegistry(client).active()
+    assert active is not None
+    assert (active.version, active.note) == (answer["policy"], f"retrained: {report.name}")
+
+
+def test_a_refusal_is_no_failure_and_the_next_look_waits_for_new_decisions(
+    valkey_url: str, logs: Path, tmp_path: Path
+) -> None:
+    """Status 0, nothing changes, the gate's conditions are told; no second look on the same log."""
+    incumbent = tmp_path / "incumbent"
+    write_policy(incumbent, 0.9)
+    promote(valkey_url, incumbent)
+    first = retrain(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
+    assert first.exit_code == 0, first.output
+    assert first.stdout.startswith("refused: not proven better, because these conditions failed: ")
+    assert "FAILED  incumbent: the log ends with decisions of 0123456789abcdef" in first.stderr
+    assert len(looks_of(valkey_url)) == 1
+    again = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5, "--keep", 1)
+    assert again["reason"].startswith("too little is new: 0 decisions since")
+    assert (again["more_decisions"], again["judged_decisions"]) == (1_000, 5_000)
+    assert len(looks_of(valkey_url)) == 1
+    assert len(whole(tmp_path / "reports")) == 1  # the judged one is gone, what it said is not
+    third = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
+    assert third["more_decisions"] == 1_000
+    asked = result_of(
+        valkey_url, logs, tmp_path / "reports", "--holdout", 0.5, "--new-decisions", 0
+    )
+    assert asked["verdict"] is not None
+    with redis.Redis.from_url(valkey_url) as client:
+        assert len(RedisPolicyRegistry(client).activations()) == 1
+
+
+def test_too_little_data_is_a_refusal_that_says_how_much_more(
+    valkey_url: str, logs: Path, tmp_path: Path
+) -> None:
+    """Where nothing is left to judge by, where nothing can be learned, where there is no log yet;
+    no look is taken.
+    """
+    small = result_of(valkey_url, logs, tmp_path / "reports")
+    assert (small["outcome"], small["more_decisions"]) == ("refused", 1_667)
+    assert "about 1,667 more are needed" in small["reason"]
+    write_log(tmp_path / "few", 10)
+    few = result_of(valkey_url, tmp_path / "few", tmp_path / "reports")
+    assert "10 of 10 logged decisions can be learned from; at least 50 are needed" in few["reason"]
+    (tmp_path / "empty").mkdir()
+    none = result_of(valkey_url, tmp_path / "empty", tmp_path / "reports")
+    assert "the log holds no decision yet" in none["reason"]
+    assert [found["outcome"] for found in (few, none)] == ["refused", "refused"]
+    assert len(whole(tmp_path / "reports")) == 3
+    assert looks_of(valkey_url) == []
+
+
+def test_a_candidate_in_canary_is_left_alone(valkey_url: str, logs: Path, tmp_path: Path) -> None:
+    """Promoting would end its rollout."""
+    write_policy(tmp_path / "candidate", 0.9)
+    promote(valkey_url, tmp_path / "candidate", "--canary", "0.1")
+    answer = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
+    assert answer["outcome"] == "refused"
+    assert "is in canary with 0.1 of the draws" in answer["reason"]
+    with redis.Redis.from_url(valkey_url) as client:
+        assert RedisPolicyRegistry(client).rollout() is not None
+
+
+def test_a_policy_that_a_replica_cant_serve_is_refused(
+    valkey_url: str, logs: Path, tmp_path: Path
+) -> None:
+    """By that replica's name, and without a look."""
+    replica = Replica(valkey_url, "other", arms=["finetuned", "deep_search"])
+    replica.report()
+    answer = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
+    replica.stop()
+    assert answer["outcome"] == "refused"
+    assert "replica other can't serve it" in answer["reason"]
+    assert looks_of(valkey_url) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--store", "redis://127.0.0.1:1/0"], 1, "can't be used"),
+        (["--logs", "nowhere"], 2, "no such log directory"),
+        (["--objective", "cheapest"], 2, "cheapest"),
+        (["--every", "often"], 2, "is no duration above 0"),
+        (["--holdout", "0"], 2, "--holdout"),
+        (["--reports", "/proc/nowhere"], 2, "name another with --reports"),
+    ],
+)
+def test_what_fails_says_why_and_keeps_nothing(
+    valkey_url: str, logs: Path, tmp_path: Path, options: list[str], status: int, message: str
+) -> None:
+    result = retrain(valkey_url, logs, tmp_path / "reports", *options)
+    assert result.exit_code == status, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "reports").exists() or whole(tmp_path / "reports") == []
+
+
+def test_every_run_is_told_and_a_failed_one_is_followed_by_the_next(
+    valkey_server: StoreServer, logs: Path, tmp_path: Path
+) -> None:
+    """The oldest reports go; a signal between two runs ends it with status 0."""
+    arguments = ["--logs", logs, "--store", valkey_server.url, "--reports", tmp_path / "reports"]
+    valkey_server.kill()
+    with PolicyCommand(
+        tmp_path, "retrain", *arguments, "--every", "0.2s", "--keep", 2, "--json"
+    ) as command:
+        command.wait_for("the next run is due as planned", times=2)
+        assert command.stdout == ""
+        valkey_server.start()
+        command.wait_for('"outcome":"refused"', times=5, timeout_s=120.0)
+        assert command.stop() == 0
+    assert 2 <= len(whole(tmp_path / "reports")) <= 3  # it may be stopped before the oldest goes
+    assert "Traceback" not in command.stderr
+
+
+@pytest.mark.parametrize(
+    ("every", "status"), [([], 143), (["--every", "1d"], 0)], ids=["once", "every"]
+)
+def test_a_run_that_is_stopped_keeps_nothing(
+    valkey_url: str, logs: Path, tmp_path: Path, every: list[str], status: int
+) -> None:
+    """And what a killed one left is removed by the next."""
+    arguments = ["--logs", logs, "--store", valkey_url, "--reports", tmp_path / "reports"]
+    with PolicyCommand(tmp_path, "retrain", *arguments, "--holdout", 0.5, *every) as command:
+        wait_until(lambda: list(tmp_path.glob("reports/.*.unfinished/train.json")), timeout_s=90.0)
+        assert command.stop(signal.SIGTERM) == status
+    assert whole(tmp_path / "reports") == []
+    left = tmp_path / "reports" / ".20261122T120000.000Z.unfinished"
+    left.mkdir()
+    (left / "verdict.json").write_text("{")
+    assert result_of(valkey_url, logs, tmp_path / "reports")["outcome"] == "refused"
+    assert len(whole(tmp_path / "reports")) == 1
+
+
+def test_a_signal_lets_a_promotion_end_with_its_report(
+    valkey_url: str, logs: Path, tmp_path: Path
+) -> None:
+    """A policy never serves without a report that says why."""
+    silent = Replica(valkey_url, "silent")
+    silent.report(generation=0)
+    arguments = ["--logs", logs, "--store", valkey_url, "--reports", tmp_path / "reports"]
+    with (
+        redis.Redis.from_url(valkey_url) as client,
+        PolicyCommand(
+            tmp_path, "retrain", *arguments, "--holdout", 0.5, "--wait", 2, "--every", "1d"
+        ) as command,
+    ):
+        wait_until(lambda: RedisPolicyRegistry(client).active(), timeout_s=90.0)
+        assert whole(tmp_path / "reports")[0].name.endswith(".unfinished")
+        assert command.stop() == 0
+        active = RedisPolicyRegistry(client).active()
+    silent.stop()
+    [report] = whole(tmp_path / "reports")
+    verdict = json.loads((report / "verdict.json").read_text())
+    assert active is not None
+    assert (verdict["outcome"], verdict["policy"]) == ("promoted", active.version)
+    assert "silent didn't report within 2 s" in command.stderr
+
+
+def test_two_runs_dont_share_a_folder_of_reports(
+    valkey_url: str, logs: Path, tmp_path: Path
+) -> None:
+    from training.report_folders import ReportFolders
+
+    with ReportFolders(tmp_path).one_run():
+        result = retrain(valkey_url, logs, tmp_path)
+    assert result.exit_code == 1
+    assert "another run writes its report to" in result.stderr

@@ -1,0 +1,108 @@
+"""The folder of kept reports: one folder a run, named by when it began, whole or not there.
+
+A run writes into a folder whose name begins with a dot, and renames it once all is in it. What a
+killed run left is removed by the next.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from training.atomic_file import sync_directory
+from training.errors import InputError, TrainingError
+
+_WHOLE = re.compile(r"\d{8}T\d{6}\.\d{3}Z")
+_UNFINISHED = ".unfinished"
+
+
+class ReportsBusyError(TrainingError):
+    """Another run writes its report to the folder."""
+
+    exit_status = 1
+
+
+class ReportFolders:
+    """The folder in which reports are kept."""
+
+    def __init__(self, root: Path, *, keep: int | None = None) -> None:
+        """Store the parts; nothing is read or made.
+
+        Args:
+            root: the folder.
+            keep: how many reports to keep, the latest; all without it.
+        """
+        self.root = root
+        self._keep = keep
+
+    def whole(self) -> list[Path]:
+        """The reports, oldest first."""
+        found = self.root.iterdir() if self.root.is_dir() else ()
+        return sorted(path for path in found if _WHOLE.fullmatch(path.name))
+
+    @contextmanager
+    def one_run(self) -> Iterator["UnfinishedReport"]:
+        """A report to be written; what isn't finished when the block ends is removed.
+
+        Raises:
+            ReportsBusyError: another run is at work here.
+            InputError: the folder can't be written to.
+        """
+        with self._locked():
+            for left in self.root.glob(f".*{_UNFINISHED}"):
+                shutil.rmtree(left)
+            began = datetime.now(UTC)
+            name = f"{began:%Y%m%dT%H%M%S}.{began.microsecond // 1000:03d}Z"
+            report = UnfinishedReport(self.root / name)
+            report.path.mkdir()
+            try:
+                yield report
+            finally:
+                shutil.rmtree(report.path, ignore_errors=True)
+            self._forget()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / ".lock").open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"can't be written to ({error.strerror}): name another with --reports",
+                path=self.root,
+            ) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ReportsBusyError(
+                    f"another run writes its report to {self.root}: wait for it, or name another "
+                    "folder with --reports"
+                ) from error
+            yield
+
+    def _forget(self) -> None:
+        for old in self.whole()[: -self._keep] if self._keep else ():
+            shutil.rmtree(old)
+
+
+class UnfinishedReport:
+    """A report on its way: files go to `path`, and are seen under `place` once it is finished."""
+
+    def __init__(self, place: Path) -> None:
+        """Name both; nothing is made."""
+        self.place = place
+        self.path = place.with_name(f".{place.name}{_UNFINISHED}")
+
+    def finish(self) -> None:
+        """Make all that is in it seen, at once and durably."""
+        for file in self.path.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
+        self.path.rename(self.place)
+        sync_directory(self.place.parent)
