@@ -1,4 +1,4 @@
-"""Who may call: callers' keys where they are configured, the admin key for changing policies.
+"""Who may call: callers' keys where they are configured, admin keys for changing policies.
 
 A caller's key may name any tenant, since it is a service's that answers for its users. A tenant's
 key is that tenant's alone.
@@ -31,7 +31,7 @@ class Keys:
             SettingsError: callers' keys are configured, but the variable is unset or empty.
         """
         self._admin_variable = settings.admin_key_env
-        self._admin = environ.get(settings.admin_key_env, "").strip()
+        self._admins = _listed(environ, settings.admin_key_env)
         self._callers: tuple[str, ...] = ()
         if settings.api_keys_env is not None:
             self._callers = _held(environ, settings.api_keys_env, "auth.api_keys_env")
@@ -39,7 +39,7 @@ class Keys:
             tenant: _held(environ, variable, f"auth.tenant_keys_env.{tenant}")
             for tenant, variable in settings.tenant_keys_env.items()
         }
-        _require_distinct(self._tenants, {self._admin, *self._callers})
+        _require_distinct(self._tenants, {*self._admins, *self._callers})
 
     def tenant_of(self, authorization: str | None) -> str | None:
         """The tenant whose key the bearer token is; None for any other token, or none."""
@@ -52,17 +52,16 @@ class Keys:
         known = (*self._callers, *(key for keys in self._tenants.values() for key in keys))
         if not known:
             return
-        known = (*known, self._admin) if self._admin else known
-        if not _matches_any(_bearer(authorization), known):
+        if not _matches_any(_bearer(authorization), (*known, *self._admins)):
             raise KeyRequiredError("send a known key as `Authorization: Bearer KEY`")
 
     def check_admin(self, authorization: str | None) -> None:
-        """Raise AdminKeyRequiredError unless the bearer token is the admin key."""
-        if not self._admin:
+        """Raise AdminKeyRequiredError unless the bearer token is an admin key."""
+        if not self._admins:
             raise AdminKeyRequiredError(
                 f"no admin key is set: start the service with one in {self._admin_variable}"
             )
-        if not _matches_any(_bearer(authorization), (self._admin,)):
+        if not _matches_any(_bearer(authorization), self._admins):
             raise AdminKeyRequiredError("send the admin key as `Authorization: Bearer KEY`")
 
 
@@ -116,8 +115,8 @@ async def admin_guard(connection: ASGIConnection, _: BaseRouteHandler) -> None: 
 
 
 def _held(environ: Mapping[str, str], variable: str, field: str) -> tuple[str, ...]:
-    """The keys in an environment variable, separated by commas."""
-    keys = tuple(key.strip() for key in environ.get(variable, "").split(",") if key.strip())
+    """The keys in an environment variable, of which there must be one."""
+    keys = _listed(environ, variable)
     if not keys:
         raise SettingsError(
             f"{field} names {variable}, which is unset or empty: put the callers' keys there, "
@@ -125,6 +124,11 @@ def _held(environ: Mapping[str, str], variable: str, field: str) -> tuple[str, .
             field=field,
         )
     return keys
+
+
+def _listed(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    """The keys in an environment variable, separated by commas: two while one is replaced."""
+    return tuple(key.strip() for key in environ.get(variable, "").split(",") if key.strip())
 
 
 def _require_distinct(tenants: Mapping[str, tuple[str, ...]], others: set[str]) -> None:

@@ -113,10 +113,14 @@ class Deployment:
         """What `rag-policy ARGUMENTS --json` prints in the trainer's container."""
         return json.loads(self.compose("exec", "-T", "trainer", "rag-policy", *arguments, "--json"))
 
+    def folder(self, volume: str) -> Path:
+        """Where a volume lies on this machine."""
+        (found,) = json.loads(self.engine.docker("volume", "inspect", f"rag-router_{volume}"))
+        return Path(found["Mountpoint"])
+
     def exported(self, table: str, column: str) -> set[str]:
         """A column of what the exporter has written so far."""
-        (volume,) = json.loads(self.engine.docker("volume", "inspect", "rag-router_training"))
-        folder = Path(volume["Mountpoint"]) / "logs" / table
+        folder = self.folder("training") / "logs" / table
         return {
             str(value)
             for file in folder.rglob("*.parquet")

@@ -19,7 +19,13 @@ def test_nothing_is_left_after_a_failure_with_containers_running(tmp_path: Path)
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     engine = Engine()
     archive = _one_program(tmp_path / "image.tar", Path("/bin/sleep"))
-    with pytest.raises(RuntimeError, match="midway"), engine:
+    with pytest.raises(RuntimeError, match="midway"):
+        _fail_with_a_container_running(engine, archive)
+    assert engine.leftovers() == []
+
+
+def _fail_with_a_container_running(engine: Engine, archive: Path) -> None:
+    with engine:
         engine.docker("import", str(archive), "localhost/sleep")
         engine.docker("network", "create", "front")
         options = ["--detach", "--network", "front", "--publish", "127.0.0.1::80"]
@@ -27,7 +33,6 @@ def test_nothing_is_left_after_a_failure_with_containers_running(tmp_path: Path)
         engine.docker("run", *options, "localhost/sleep", "/bin/sleep", "1000")
         assert engine.leftovers(), "a bridge, mounts and rules, while it runs"
         raise RuntimeError("midway")
-    assert engine.leftovers() == []
 
 
 def _one_program(archive: Path, program: Path) -> Path:

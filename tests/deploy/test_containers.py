@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -96,28 +97,25 @@ def test_prometheus_scrapes_every_replica(deployment: Deployment) -> None:
 
 def test_the_loop_closes_through_the_balancer(deployment: Deployment) -> None:
     """Decide, report, export, train in the trainer's container, promote: both replicas serve it."""
-    simulated = _simulate(deployment, decisions=6000, seed=2)
-    (rules,) = simulated["policies"]
-    assert rules.startswith("rules ")
+    before = _simulate(deployment, decisions=12_000, seed=2)
     wait_until(
-        lambda: len(deployment.exported("feedback", "feedback_id")) >= simulated["feedback"],
+        lambda: len(deployment.exported("feedback", "feedback_id")) >= before["feedback"],
         timeout_s=60.0,
     )
-    logs, policy, store = f"{HOME}/logs", f"{HOME}/policy", "redis://store:6379/0"
-    trained = deployment.train("train", "--logs", logs, "--to", policy, "--seed", "0")
     promoted = deployment.train(
-        *("promote", "--policy", policy, "--logs", logs),
-        *("--store", store, "--password-env", "STORE_PASSWORD"),
+        *("retrain", "--logs", f"{HOME}/logs", "--reports", f"{HOME}/reports"),
+        *("--store", "redis://store:6379/0", "--password-env", "STORE_PASSWORD"),
     )
-    assert trained["version"] == promoted["version"]
+    assert promoted["outcome"] == "promoted", promoted["reason"]
+    assert len(promoted["replicas"]) == len(REPLICAS)
     for replica in REPLICAS:
-        wait_until(
-            lambda replica=replica: (
-                deployment.in_replica(replica, "/health/ready")["policy"] == promoted["version"]
-            )
-        )
-    after = _simulate(deployment, decisions=1000, seed=1)
-    assert list(after["policies"]) == [f"{trained['name']} {promoted['version']}"]
+        assert deployment.in_replica(replica, "/health/ready")["policy"] == promoted["policy"]
+    after = _simulate(deployment, decisions=2000, seed=2)
+    (served,) = after["policies"]
+    assert served.endswith(promoted["policy"])
+    assert after["served"] > before["best_fixed"]
+    reports = deployment.folder("training") / "reports"
+    assert Path(promoted["report"]).name in {report.name for report in reports.iterdir()}
 
 
 def _simulate(deployment: Deployment, *, decisions: int, seed: int) -> Any:

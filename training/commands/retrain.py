@@ -21,6 +21,7 @@ from training.commands.schedule_options import every_option, shown_duration
 from training.exits import CommandFailed, errors_as_exits
 from training.log.store import Secrets
 from training.progress import note
+from training.run_notes import note_success_at
 from training.schedule import StopRequest, again_and_again, stop_requests
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def command(
 
         def run() -> None:
             show(retrain(plan, folders, stop))
+            note_success_at(location, prefix, secrets, "training")
 
         if every_s is None:
             run()
