@@ -58,6 +58,7 @@ def test_the_schema_lets_no_unknown_value_through() -> None:
         ("export.schedule=hourly", "'/export/schedule': 'hourly' does not match pattern"),
         ("networkPolicy.from[0].cidr=10.0.0.0/8", "'/networkPolicy/from/0': additional"),
         ("logs.url=gs://bucket/logs", "'/logs/url': 'gs://bucket/logs' does not match"),
+        ("logs.url=s3://key:secret@bucket/logs", "'/logs/url': 's3://"),
         ("config.redis.url=redis://a:1/0", "config.redis.url is written by the chart: set"),
         ("config.auth.api_keys_env=KEYS", "config.auth.api_keys_env is written by the chart"),
         ("config.models.a.base_url=http://u:p@h", "config.models.a.base_url holds a secret"),
