@@ -22,11 +22,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import redis
-from decision_path import blend
+from decision_path import served
 
 from policies.encoders import load_encoder
 from policies.events import AnswerFinished, Evidence, FeedbackGiven, RetrievalEvidence, encode_event
-from policies.exploration import Exploration
 from policies.features import Featurizer
 from policies.store_keys import StoreKeys
 from router.api.schemas import RouteRequest
@@ -34,7 +33,6 @@ from router.deciding.decider import Decider
 from router.log.redis_reader import RedisEventReader
 from router.log.redis_scripts import append_command
 from router.log.redis_store import RedisEventStore
-from router.serving_policy import fit_to_service
 from router.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,16 +108,8 @@ def measure(events: int) -> Figures:
 
 
 def _decisions(count: int) -> Iterator[Any]:
-    featurizer = Featurizer(load_encoder())
-    decider = Decider(Settings(), featurizer)
-    serving = fit_to_service(
-        blend(featurizer),
-        decider.arms,
-        featurizer.version,
-        featurizer.dimension,
-        Exploration(),
-        promoted=True,
-    )
+    decider = Decider(Settings(), Featurizer(load_encoder()))
+    serving = served(decider, "squarecb")
     rng, words = random.Random(0), _WORDS.split()
     for _ in range(0, count, 64):
         requests = [RouteRequest(query=" ".join(rng.choices(words, k=12)) + "?") for _ in range(64)]

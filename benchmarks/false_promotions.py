@@ -95,7 +95,7 @@ def trained_on_noise(world: World, count: int, rounds: int, seed: int) -> list[P
     pool: list[Policy] = []
     for number in range(count):
         log = draw_null(world, 1.0, rounds, np.random.default_rng([seed, 1, number]))
-        pool.append(train_on_rounds(log, holdout=0.0, objective=None, seed=number, source={}))
+        pool.append(train_on_rounds(log, seed=number))
     return pool
 
 

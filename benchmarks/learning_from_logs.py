@@ -128,7 +128,7 @@ def share_kept(tasks: list[Task], n: int, seeds: int) -> dict[str, object]:
         for t, task in enumerate(tasks):
             print(f"{task.name}, seed {seed} …", file=sys.stderr, flush=True)
             rounds = rounds_of(task.train, uniform_logger(task.train.table), n, seed)
-            policy = train_on_rounds(rounds, holdout=0.0, objective=None, seed=seed, source={})
+            policy = train_on_rounds(rounds, seed=seed)
             logged[seed, t] = [gain(policy, task.test, w) for w in OBJECTIVES]
     shares = logged.sum(axis=(1, 2)) / full.sum()
     over_random = (logged + above).sum(axis=(1, 2)) / (full + above).sum()
@@ -169,7 +169,7 @@ def after_the_gate(tasks: list[Task], n: int, seeds: int) -> list[dict[str, obje
             print(f"{task.name}, seed {seed} …", file=sys.stderr, flush=True)
             logger = epsilon_logger(task.train.table, EPSILON, incumbent)
             rounds = rounds_of(task.train, logger, n, seed)
-            policy = train_on_rounds(rounds, holdout=0.3, objective=None, seed=seed, source={})
+            policy = train_on_rounds(rounds, holdout=0.3, seed=seed)
             ungated[seed] = gain(policy, task.test, QUALITY) - behind
             if judge(rounds, policy, seed=seed).promote:
                 promoted += 1

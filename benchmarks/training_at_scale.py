@@ -36,6 +36,7 @@ from typing import NamedTuple
 import numpy as np
 from bench_report import Report, Row, write_report
 from large_log import ARMS, WEIGHTS, fresh_queries, mean_utilities, world_of, write_large_log
+from processes import cpu_seconds
 
 from policies.artifact import read_artifact
 from policies.loading import load_policy
@@ -80,11 +81,7 @@ def measured(command: list[str], others: list[int]) -> Run:
 def _processor_seconds(pids: list[int]) -> float:
     """Of all commands that have ended, and of these processes."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ticks = 0
-    for pid in pids:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-        ticks += sum(int(number) for number in text.rpartition(")")[2].split()[11:13])
-    return ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
+    return ended.ru_utime + ended.ru_stime + cpu_seconds(pids)
 
 
 def _with_children(pids: list[int]) -> list[int]:

@@ -16,7 +16,7 @@ from policies.rollout import Rollout, WatchedMetric, WatchReport
 from router.deciding.budget_tracker import BudgetState
 from router.drift_monitor import DriftState
 from router.encoding_pool import EncodingState
-from router.log.event_log import LogCounters
+from router.log.counters import LogCounters
 from router.service_metrics import ServiceMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

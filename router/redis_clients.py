@@ -59,11 +59,25 @@ def open_async_client(address: StoreAddress, *, timeout_s: float, connections: i
     return AsyncClient(client, False, lambda: _disconnect(client))
 
 
+class _Cluster(async_redis.RedisCluster):
+    """Knows the nodes before it looks for a key's.
+
+    redis-py sends a call that begins before they are known to any node, which redirects it.
+    """
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        await self.initialize()
+        return await super().execute_command(*args, **options)
+
+
 def _async_cluster(address: StoreAddress, timeout_s: float, connections: int) -> AsyncClient:
-    client = async_redis.RedisCluster(
+    client = _Cluster(
         startup_nodes=[async_redis.cluster.ClusterNode(host, port) for host, port in address.nodes],
         # Shards on other nodes go on while a part of the cluster is down.
         require_full_coverage=False,
+        # Slots that have moved are noted one by one: looking for all nodes anew would close the
+        # connections that other calls use.
+        reinitialize_steps=0,
         # Topology is asked for beside the calls.
         max_connections=connections + 8,
         retry=AsyncRetry(NoBackoff(), 1),

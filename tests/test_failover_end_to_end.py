@@ -1,6 +1,5 @@
 """The real service through a failover of its store: nobody notices, nothing accepted is lost."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from policies.artifact import write_artifact
 from policies.encoders import Encoder
 from tests.clusters import PASSWORD, SENTINEL_PASSWORD, RunningCluster, WatchedPrimary
 from tests.router.api.test_policies import always
+from tests.service_load import Load, running
 from tests.service_process import ServiceProcess
 from tests.stores import wait_until
 from training.cli import main
@@ -24,31 +24,26 @@ SECRETS = {"STORE_PASSWORD": PASSWORD, "SENTINEL_PASSWORD": SENTINEL_PASSWORD}
 _REQUESTS = 100
 
 
-class Load(threading.Thread):
-    """Asks for decisions and reports an outcome of each, until told to stop."""
+class Reports(Load):
+    """Asks for decisions and reports an outcome of each."""
 
     def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-        self.stopping = threading.Event()
-        self.failures: list[str] = []
+        super().__init__(url)
         self.decided: list[str] = []
         self.reported: list[str] = []
 
-    def run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=20.0) as client:
-            while not self.stopping.is_set():
-                decided = client.post("/v1/route", json={"query": "Who wrote Emma?"})
-                if not decided.is_success:
-                    self.failures.append(decided.text)
-                    continue
-                self.decided.append(decided.json()["decision_id"])
-                report = {"decision_id": self.decided[-1], "metric": "quality", "value": 1.0}
-                reported = client.post("/v1/feedback", json=report)
-                if reported.status_code != httpx.codes.ACCEPTED:
-                    self.failures.append(reported.text)
-                    continue
-                self.reported += reported.json()["feedback_ids"]
+    def send(self, client: httpx.Client) -> None:
+        decided = client.post("/v1/route", json={"query": "Who wrote Emma?"})
+        if not decided.is_success:
+            self.failures.append(decided.text)
+            return
+        self.decided.append(decided.json()["decision_id"])
+        report = {"decision_id": self.decided[-1], "metric": "quality", "value": 1.0}
+        reported = client.post("/v1/feedback", json=report)
+        if reported.status_code != httpx.codes.ACCEPTED:
+            self.failures.append(reported.text)
+            return
+        self.reported += reported.json()["feedback_ids"]
 
 
 def log_metric(service: ServiceProcess, name: str) -> float:
@@ -63,16 +58,14 @@ def log_metric(service: ServiceProcess, name: str) -> float:
 
 def load_through(
     services: list[ServiceProcess], kill: Callable[[], None], repair: Callable[[], None]
-) -> list[Load]:
+) -> list[Reports]:
     """Keep asking before, while and after the store's primary is gone; what came of it."""
-    loads = [Load(service.url) for service in services]
+    loads = [Reports(service.url) for service in services]
 
     def all_reported(count: int) -> bool:
         return all(len(load.reported) >= count for load in loads)
 
-    for load in loads:
-        load.start()
-    try:
+    with running(loads):
         wait_until(lambda: all_reported(_REQUESTS))
         kill()
         wait_until(lambda: all(log_metric(one, "store_up") == 0.0 for one in services))
@@ -80,11 +73,6 @@ def load_through(
         wait_until(lambda: all(log_metric(one, "store_up") == 1.0 for one in services))
         more = max(len(load.reported) for load in loads) + _REQUESTS
         wait_until(lambda: all_reported(more))
-    finally:
-        for load in loads:
-            load.stopping.set()
-        for load in loads:
-            load.join()
     wait_until(lambda: all(log_metric(one, "spool_bytes") == 0.0 for one in services))
     return loads
 
@@ -107,7 +95,7 @@ def exported(url: str, directory: Path, *options: str) -> dict[str, Counter[str]
     return found
 
 
-def assert_nothing_lost(loads: list[Load], found: dict[str, Counter[str]]) -> None:
+def assert_nothing_lost(loads: list[Reports], found: dict[str, Counter[str]]) -> None:
     assert [load.failures for load in loads] == [[] for _ in loads]
     assert found["feedback"] == Counter(each for load in loads for each in load.reported)
     assert found["decisions"] == Counter(each for load in loads for each in load.decided)

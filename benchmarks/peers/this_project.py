@@ -11,31 +11,21 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
 
-from decision_path import blend
+from decision_path import served
 from protocol import Peer, Way, serve
 
 from policies.encoders import load_encoder
-from policies.exploration import Exploration
 from policies.features import Featurizer
 from router.api.schemas import RouteRequest
 from router.deciding.decider import Decider
-from router.serving_policy import fit_to_service
 from router.settings import Settings
 
 
 def build(arms: list[str], train: list[dict[str, Any]]) -> Peer:
     """The default service's three arms, three metrics, SquareCB over them."""
     del arms, train  # only their number matters, and that is three by default
-    featurizer = Featurizer(load_encoder())
-    decider = Decider(Settings(), featurizer)
-    serving = fit_to_service(
-        blend(featurizer),
-        decider.arms,
-        featurizer.version,
-        featurizer.dimension,
-        Exploration(),
-        promoted=True,
-    )
+    decider = Decider(Settings(), Featurizer(load_encoder()))
+    serving = served(decider, "squarecb")
     way = Way(
         "decide",
         "embedding and question features; quality, cost and latency expected of each arm; rules, "

@@ -12,7 +12,7 @@ import msgspec
 
 from policies.artifact import MANIFEST, Artifact, Manifest, pack_artifact, unpack_version
 from policies.errors import RollbackError, RolloutChangedError
-from policies.registries import Activation, ReplicaStatus
+from policies.registries import Activation, ReplicaStatus, registry_scripts
 from policies.registries.memory import (
     PAST_ROLLOUTS,
     already_active,
@@ -26,139 +26,8 @@ from policies.store_keys import DEFAULT_PREFIX, StoreKeys
 # The audit stream keeps about this many of the latest entries.
 _AUDIT_ENTRIES = 10_000
 
-# KEYS: policy, set of versions, audit. ARGV: version, audit length, then files and contents.
-_PUBLISH = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-for i = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('SADD', KEYS[2], ARGV[1])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'what', 'publish', 'version', ARGV[1])
-return 1
-"""
-
-# A rollout that ends goes to the list of the past ones as it is, since Lua would round its numbers:
-# `ending` is the JSON of an EndedRollout after its rollout and outcome.
-_END = """
-local function finish(rollout, past, audit, outcome, ending, by, note, past_length, audit_length)
-  local current = redis.call('GET', rollout)
-  if not current then return false end
-  local ended = '{"rollout":' .. current .. ',"outcome":"' .. outcome .. '",' .. ending
-  redis.call('DEL', rollout)
-  redis.call('LPUSH', past, ended)
-  redis.call('LTRIM', past, 0, past_length - 1)
-  redis.call('XADD', audit, 'MAXLEN', '~', audit_length, '*', 'what', 'end-rollout',
-    'version', cjson.decode(current)['version'], 'outcome', outcome, 'by', by, 'note', note)
-  return ended
-end
-"""
-
-# KEYS: policy, activations, generation, audit, rollout, past rollouts. ARGV: version, rollout, who,
-# why, audit length, past length, ending, stage, share, the rollout and the active version that the
-# caller has seen ('' for none).
-# Answers 'unknown', 'changed' or 'begun'.
-_ROLL_OUT = (
-    _END
-    + """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 'unknown' end
-local active = redis.call('LINDEX', KEYS[2], -1)
-local incumbent = active and cjson.decode(active)['version'] or ''
-local current = redis.call('GET', KEYS[5]) or ''
-if current ~= ARGV[10] or incumbent ~= ARGV[11] then return 'changed' end
-if current ~= '' and cjson.decode(current)['version'] ~= ARGV[1] then
-  finish(KEYS[5], KEYS[6], KEYS[4], 'replaced', ARGV[7], ARGV[3], ARGV[4], ARGV[6], ARGV[5])
-end
-redis.call('SET', KEYS[5], ARGV[2])
-redis.call('INCR', KEYS[3])
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'what', ARGV[8], 'version', ARGV[1],
-  'share', ARGV[9], 'by', ARGV[3], 'note', ARGV[4])
-return 'begun'
-"""
-)
-
-# KEYS: rollout, past rollouts, generation, audit. ARGV: who, why, audit length, past length,
-# ending, the rollout that the caller has seen.
-# Answers false where it isn't the present one, else the ended rollout.
-_END_ROLLOUT = (
-    _END
-    + """
-if redis.call('GET', KEYS[1]) ~= ARGV[6] then return false end
-redis.call('INCR', KEYS[3])
-return finish(KEYS[1], KEYS[2], KEYS[4], 'rolled_back', ARGV[5], ARGV[1], ARGV[2], ARGV[4], ARGV[3])
-"""
-)
-
-# KEYS: lease. ARGV: owner, milliseconds.
-_HOLD_WATCH = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-
-# KEYS: lease, report. ARGV: owner, milliseconds, report.
-_REPORT_WATCH = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('SET', KEYS[2], ARGV[3])
-return 1
-"""
-
 # How often a change that somebody else got ahead of is tried again.
 _TRIES = 8
-
-# KEYS: policy, activations, generation, audit, rollout, past rollouts. ARGV: version, activation,
-# who, why, audit length, past length, ending.
-# Answers false for a version that isn't stored, else the active activation.
-_ACTIVATE = (
-    _END
-    + """
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-local active = redis.call('LINDEX', KEYS[2], -1)
-if active and cjson.decode(active)['version'] == ARGV[1] then return active end
-redis.call('RPUSH', KEYS[2], ARGV[2])
-redis.call('INCR', KEYS[3])
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'what', 'activate', 'version', ARGV[1],
-  'by', ARGV[3], 'note', ARGV[4])
-local rollout = redis.call('GET', KEYS[5])
-if rollout then
-  local promoted = cjson.decode(rollout)['version'] == ARGV[1]
-  finish(KEYS[5], KEYS[6], KEYS[4], promoted and 'promoted' or 'replaced', ARGV[7], ARGV[3],
-    ARGV[4], ARGV[6], ARGV[5])
-end
-return ARGV[2]
-"""
-)
-
-# KEYS: activations, generation, audit, rollout, past rollouts. ARGV: who, why, audit length, past
-# length, ending.
-# Answers false where nothing is active, else what is active now, an empty string for the rules.
-_ROLLBACK = (
-    _END
-    + """
-if finish(KEYS[4], KEYS[5], KEYS[3], 'rolled_back', ARGV[5], ARGV[1], ARGV[2], ARGV[4], ARGV[3])
-then
-  redis.call('INCR', KEYS[2])
-  return redis.call('LINDEX', KEYS[1], -1) or ''
-end
-local taken = redis.call('RPOP', KEYS[1])
-if not taken then return false end
-redis.call('INCR', KEYS[2])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'what', 'rollback',
-  'version', cjson.decode(taken)['version'], 'by', ARGV[1], 'note', ARGV[2])
-return redis.call('LINDEX', KEYS[1], -1) or ''
-"""
-)
-
-
-# KEYS: looks, audit. ARGV: look, incumbent, audit length. Answers the look's number.
-_RECORD_LOOK = """
-local number = redis.call('HGET', KEYS[1], ARGV[1])
-if number then return tonumber(number) end
-number = redis.call('HLEN', KEYS[1]) + 1
-redis.call('HSET', KEYS[1], ARGV[1], number)
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'what', 'look', 'incumbent', ARGV[2],
-  'look', ARGV[1], 'number', number)
-return number
-"""
 
 
 class RedisClient(Protocol):
@@ -186,7 +55,7 @@ class RedisPolicyRegistry:
     def publish(self, artifact: Artifact) -> None:
         files = [part for item in pack_artifact(artifact).items() for part in item]
         keys = (self._keys.policy(artifact.version), self._keys.policies, self._keys.audit)
-        self._run(_PUBLISH, keys, artifact.version, _AUDIT_ENTRIES, *files)
+        self._run(registry_scripts.PUBLISH, keys, artifact.version, _AUDIT_ENTRIES, *files)
 
     def fetch(self, version: str) -> Artifact:
         fields = self._client.execute_command("HGETALL", self._keys.policy(version))
@@ -211,7 +80,7 @@ class RedisPolicyRegistry:
             self._keys.past_rollouts,
         )
         encoded, tail = msgspec.json.encode(wanted), self._ending(by, note)
-        active = self._run(_ACTIVATE, keys, version, encoded, by, note, *tail)
+        active = self._run(registry_scripts.ACTIVATE, keys, version, encoded, by, note, *tail)
         if active is None:
             raise unknown_policy(version, self._versions())
         return _activation(active)
@@ -224,7 +93,7 @@ class RedisPolicyRegistry:
             self._keys.rollout,
             self._keys.past_rollouts,
         )
-        active = self._run(_ROLLBACK, keys, by, note, *self._ending(by, note))
+        active = self._run(registry_scripts.ROLLBACK, keys, by, note, *self._ending(by, note))
         if active is None:
             raise RollbackError("nothing to roll back to: the built-in rules serve already")
         return _activation(active) if active else None
@@ -270,7 +139,7 @@ class RedisPolicyRegistry:
             )
             encoded, tail = msgspec.json.encode(wanted), self._ending(by, note)
             told = (version, encoded, by, note, *tail, stage, repr(share), seen, incumbent)
-            answer = self._run(_ROLL_OUT, keys, *told)
+            answer = self._run(registry_scripts.ROLL_OUT, keys, *told)
             if answer == b"unknown":
                 raise unknown_policy(version, self._versions())
             if answer == b"begun":
@@ -293,7 +162,9 @@ class RedisPolicyRegistry:
             if current is None or current.key != rollout.key:
                 break
             # It may be given another share meanwhile: the same rollout, and it ends all the same.
-            ended = self._run(_END_ROLLOUT, keys, by, note, *self._ending(by, note), seen)
+            ended = self._run(
+                registry_scripts.END_ROLLOUT, keys, by, note, *self._ending(by, note), seen
+            )
             if ended is not None:
                 return msgspec.json.decode(ended, type=EndedRollout)
         raise rollout_changed(rollout)
@@ -304,12 +175,14 @@ class RedisPolicyRegistry:
 
     def hold_watch(self, owner: str, lease_s: float) -> bool:
         keys = (self._keys.watch_lease,)
-        return bool(self._run(_HOLD_WATCH, keys, owner, _milliseconds(lease_s)))
+        return bool(self._run(registry_scripts.HOLD_WATCH, keys, owner, _milliseconds(lease_s)))
 
     def report_watch(self, report: WatchReport, owner: str, lease_s: float) -> bool:
         keys = (self._keys.watch_lease, self._keys.watch)
         encoded = msgspec.msgpack.encode(report)
-        return bool(self._run(_REPORT_WATCH, keys, owner, _milliseconds(lease_s), encoded))
+        return bool(
+            self._run(registry_scripts.REPORT_WATCH, keys, owner, _milliseconds(lease_s), encoded)
+        )
 
     def watch_report(self) -> WatchReport | None:
         found = self._client.execute_command("GET", self._keys.watch)
@@ -340,7 +213,7 @@ class RedisPolicyRegistry:
 
     def record_look(self, incumbent: str, look: str) -> int:
         keys = (self._keys.looks(incumbent), self._keys.audit)
-        return int(self._run(_RECORD_LOOK, keys, look, incumbent, _AUDIT_ENTRIES))
+        return int(self._run(registry_scripts.RECORD_LOOK, keys, look, incumbent, _AUDIT_ENTRIES))
 
     def looks(self, incumbent: str) -> list[str]:
         numbers = self._client.execute_command("HGETALL", self._keys.looks(incumbent))

@@ -8,25 +8,23 @@ arrived.
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypeVar
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
-from policies.errors import EventError
-from policies.events import Event, decode_event, encode_event
+from policies.events import Event, encode_event
+from router.log.backoff import pause
 from router.log.counters import LogCounters
-from router.log.errors import LogError, StoreUnavailableError
+from router.log.errors import StoreUnavailableError
 from router.log.lane import Lane
+from router.log.replay import Replay
 from router.log.spool import Spool
+from router.log.spool_thread import SpoolThread
 from router.log.store import EventStore, Trace
-
-__all__ = ["Appended", "EventLog", "LogCounters"]
+from router.log.store_link import StoreLink
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 
 # The last resort's bound: with neither store nor disk, so many events wait in memory (about 1 to
 # 2 kB each) before new ones are dropped, because a process killed for memory would lose them all.
@@ -76,24 +74,30 @@ class EventLog:
             longest_pause_s: between two attempts to reach a store that is away.
             adopt_every_s: how often to look for what a dead process left in the spool.
         """
-        self._store = store
         self._spool = spool
         self._capacity = capacity
         self._batch_size = batch_size
         self._batch_delay = batch_delay_s
-        self._store_timeout = store_timeout_s
+        self._flush_timeout = store_timeout_s
         self._longest_pause = longest_pause_s
-        self._adopt_every = adopt_every_s
         self._tally = LogCounters()
+        replay_wanted = asyncio.Event()
+        self._store = StoreLink(store, self._tally, store_timeout_s, failed=replay_wanted)
+        self._disk = SpoolThread(spool, self._tally, spooled=replay_wanted)
+        self._replay = Replay(
+            self._disk,
+            self._store,
+            self._tally,
+            wanted=replay_wanted,
+            batch_size=batch_size,
+            longest_pause_s=longest_pause_s,
+            adopt_every_s=adopt_every_s,
+        )
         self._queue = Lane()
         self._overflow = Lane()
         self._appending = asyncio.Semaphore(_APPENDS_AT_ONCE)
-        self._to_spool: list[tuple[Sequence[bytes], asyncio.Future[bool]]] = []
-        self._spooling: asyncio.Task[None] | None = None
-        self._replay_wanted = asyncio.Event()
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._disk: ThreadPoolExecutor | None = None
 
     # --- for the service ---
 
@@ -115,7 +119,7 @@ class EventLog:
     def record(self, event: Event) -> None:
         """Take an event in. Never waits, never raises, never touches network or disk."""
         self._tally.recorded += 1
-        if self._stopping.is_set() and self._disk is None:
+        if self._stopping.is_set() and not self._disk.is_open:
             self._lose(1, "the log has stopped")
         elif self._queue.depth < self._capacity and not self._stopping.is_set():
             self._queue.put(event)
@@ -141,14 +145,14 @@ class EventLog:
             StoreUnavailableError: neither is possible; trying again with the same events is safe.
         """
         encoded = [encode_event(event) for event in events]
-        if self._disk is None:
+        if not self._disk.is_open:
             raise StoreUnavailableError("the log isn't running: try again later")
         async with self._appending:
-            new = await self._try_store(events) if self._tally.store_up else None
+            new = await self._store.append(events) if self._tally.store_up else None
         if new is not None:
             self._tally.recorded += len(events)
             return Appended("stored", new)
-        if await self._try_spool(encoded):
+        if await self._disk.append(encoded):
             self._tally.recorded += len(events)
             return Appended("spooled", None)
         raise StoreUnavailableError(
@@ -161,8 +165,8 @@ class EventLog:
         Raises:
             StoreUnavailableError: the store doesn't answer.
         """
-        await self.flush(self._store_timeout)
-        return await self._ask(self._store.trace(decision_id))
+        await self.flush(self._flush_timeout)
+        return await self._store.trace(decision_id)
 
     async def remember(self, key: str, fingerprint: str, ttl_s: float) -> str | None:
         """EventStore.remember, in time.
@@ -170,7 +174,7 @@ class EventLog:
         Raises:
             StoreUnavailableError: the store doesn't answer.
         """
-        return await self._ask(self._store.remember(key, fingerprint, ttl_s))
+        return await self._store.remember(key, fingerprint, ttl_s)
 
     async def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that was recorded so far is stored or on disk; whether it is, in time."""
@@ -191,18 +195,13 @@ class EventLog:
         Raises:
             SpoolError: the spool directory can't be used.
         """
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        try:
-            await self._on_disk(self._spool.open)
-        except LogError:
-            self._disk.shutdown()
-            raise
+        await self._disk.open()
         self._stopping.clear()
-        await self._check_store()
+        await self._store.check()
         self._tasks = [
             asyncio.create_task(self._write_forever(), name="log-writer"),
             asyncio.create_task(self._spill_forever(), name="log-overflow"),
-            asyncio.create_task(self._replay_forever(), name="log-replay"),
+            asyncio.create_task(self._replay.run(self._stopping), name="log-replay"),
         ]
 
     async def stop(self, timeout: float = 10.0) -> None:
@@ -210,7 +209,7 @@ class EventLog:
 
         What `timeout` leaves unsent to the store stays on disk, for the next process to replay.
         """
-        if self._disk is None:
+        if not self._disk.is_open:
             return
         self._stopping.set()
         writer, spiller, replayer = self._tasks
@@ -224,14 +223,11 @@ class EventLog:
         if self._tally.store_up:
             try:
                 async with asyncio.timeout(timeout):
-                    await self._replay()
+                    await self._replay.replay()
             except TimeoutError:
                 _log.warning("the log stops with %d bytes left to replay", self._spool.size_bytes)
-        if self._spooling is not None:
-            await self._spooling
-        await self._on_disk(self._spool.close)
-        self._disk.shutdown()
-        self._disk, self._tasks = None, []
+        await self._disk.close()
+        self._tasks = []
 
     # --- from the queue to the store ---
 
@@ -253,58 +249,16 @@ class EventLog:
         """Get a batch to the store or to disk, however long it takes."""
         attempt = 0
         while True:
-            if by_store and self._tally.store_up and await self._try_store(batch) is not None:
+            if by_store and self._tally.store_up and await self._store.append(batch) is not None:
                 return
-            if await self._try_spool(self._encode(batch)):
+            if await self._disk.append(self._encode(batch)):
                 return
             by_store = True
             attempt += 1
             if self._stopping.is_set() and attempt >= 3:
                 self._lose(len(batch), "the service stops with neither store nor disk")
                 return
-            await self._pause(attempt)
-
-    async def _try_store(self, events: Sequence[Event]) -> int | None:
-        """How many were new in the store, None where it failed."""
-        try:
-            new = await self._ask(self._store.append(events))
-        except StoreUnavailableError as error:
-            self._store_failed(error)
-            return None
-        except Exception:
-            # An event that can't be encoded, most likely: the spool tells which one it is.
-            self._tally.store_failures += 1
-            _log.exception("a batch of events couldn't be stored; it goes to the spool")
-            return None
-        self._tally.stored += new
-        self._tally.duplicates += len(events) - new
-        return new
-
-    async def _try_spool(self, encoded: Sequence[bytes]) -> bool:
-        """Whether the events are on disk now; those who ask at one time share a disk flush."""
-        safe: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._to_spool.append((encoded, safe))
-        if self._spooling is None or self._spooling.done():
-            self._spooling = asyncio.create_task(self._spool_together(), name="log-spool")
-        return await safe
-
-    async def _spool_together(self) -> None:
-        while self._to_spool:
-            asked, self._to_spool = self._to_spool, []
-            payloads = [payload for encoded, _ in asked for payload in encoded]
-            try:
-                await self._on_disk(self._spool.append, payloads)
-            except Exception as error:  # whatever it is, who asked keeps the events
-                self._tally.spool_failures += 1
-                _log.error("%d events couldn't be spooled: %r", len(payloads), error)
-                is_safe = False
-            else:
-                self._tally.spooled += len(payloads)
-                self._replay_wanted.set()
-                is_safe = True
-            for _, safe in asked:
-                if not safe.done():
-                    safe.set_result(is_safe)
+            await pause(attempt, self._longest_pause, self._stopping)
 
     def _encode(self, events: Sequence[Event]) -> list[bytes]:
         encoded = []
@@ -319,104 +273,3 @@ class EventLog:
         if self._tally.lost == 0 or (self._tally.lost + count) // 1000 > self._tally.lost // 1000:
             _log.critical("events are being lost (%d so far): %s", self._tally.lost + count, why)
         self._tally.lost += count
-
-    # --- from the spool to the store ---
-
-    async def _replay_forever(self) -> None:
-        attempt = 0
-        while not self._stopping.is_set():
-            self._replay_wanted.clear()
-            if await self._check_store() and await self._replay():
-                attempt = 0
-                await self._wait_for_replay()
-            else:
-                attempt += 1
-                await self._pause(attempt)
-
-    async def _wait_for_replay(self) -> None:
-        try:
-            async with asyncio.timeout(self._adopt_every):
-                await self._replay_wanted.wait()
-        except TimeoutError:
-            await self._on_disk_or_log(self._spool.adopt)
-
-    async def _check_store(self) -> bool:
-        """Whether the store answers; asked now and then even if the last write went well."""
-        try:
-            await self._ask(self._store.ping())
-        except StoreUnavailableError as error:
-            self._store_failed(error)
-            return False
-        if not self._tally.store_up:
-            _log.info("the store answers")
-        self._tally.store_up = True
-        return True
-
-    async def _replay(self) -> bool:
-        """Send every spooled segment to the store, oldest first; whether all were acknowledged."""
-        while (segment := await self._on_disk_or_log(self._spool.oldest)) is not None:
-            content = await self._on_disk_or_log(self._spool.read, segment)
-            if content is None:
-                return False
-            events = self._decode(content.payloads)
-            for start in range(0, len(events), self._batch_size):
-                batch = events[start : start + self._batch_size]
-                if await self._try_store(batch) is None:
-                    return False
-                self._tally.replayed += len(batch)
-            whole = content.sound and len(events) == len(content.payloads)
-            await self._on_disk_or_log(self._spool.remove, segment, whole)
-        return True
-
-    def _decode(self, records: Sequence[bytes]) -> list[Event]:
-        """The events in a segment; one of a later release stays on disk, set aside."""
-        events = []
-        for record in records:
-            try:
-                event = decode_event(record)
-            except EventError as error:
-                _log.error("a spooled record is no event: %s", error)
-                continue
-            if event is not None:
-                events.append(event)
-        return events
-
-    # --- waiting ---
-
-    async def _ask(self, answer: Awaitable[_Result]) -> _Result:
-        try:
-            async with asyncio.timeout(self._store_timeout):
-                return await answer
-        except TimeoutError as error:
-            raise StoreUnavailableError(
-                f"the store didn't answer within {self._store_timeout:g} s: try again later"
-            ) from error
-
-    def _store_failed(self, error: StoreUnavailableError) -> None:
-        self._tally.store_failures += 1
-        if self._tally.store_up:
-            _log.warning("the store is away, events go to the spool: %s", error)
-        self._tally.store_up = False
-        self._replay_wanted.set()
-
-    async def _pause(self, attempt: int) -> None:
-        """Wait before the next attempt, twice as long each time, with jitter, unless stopped."""
-        longest = min(0.1 * 2 ** min(attempt, 10), self._longest_pause)
-        try:
-            async with asyncio.timeout(longest * random.uniform(0.5, 1.0)):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
-
-    async def _on_disk(self, call: Callable[..., _Result], *arguments: object) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, call, *arguments)
-
-    async def _on_disk_or_log(
-        self, call: Callable[..., _Result], *arguments: object
-    ) -> _Result | None:
-        try:
-            return await self._on_disk(call, *arguments)
-        except (OSError, LogError) as error:
-            self._tally.spool_failures += 1
-            _log.error("the spool failed: %s", error)
-            return None

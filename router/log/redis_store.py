@@ -227,8 +227,8 @@ class RedisEventStore:
         except AttributeError as error:
             if not self._client.is_cluster:
                 raise
-            # redis-py closes all of a cluster's connections, those in use too, when one call finds
-            # the topology out of date; others then fail on the stream that is gone.
+            # redis-py closes all of a cluster's connections, those in use too, before it sends a
+            # pipeline again; other calls then fail on the stream that is gone.
             raise RedisConnectionError("the connection was closed by another call") from error
         finally:
             self._free.release()

@@ -50,7 +50,10 @@ def test_every_alert_is_tested_to_fire_and_to_stay_quiet(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_every_alert_says_how_urgent_it_is_and_what_has_happened(name: str) -> None:
-    assert ALERTS[name]["labels"]["severity"] in ("critical", "warning")
+    """And whose it is, so that a Prometheus of many can tell."""
+    labels = ALERTS[name]["labels"]
+    assert labels["severity"] in ("critical", "warning")
+    assert labels["app"] == "adaptive-rag-router"
     assert ALERTS[name]["annotations"]["summary"].endswith(".")
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from policies.arms import DEFAULT_ARMS, arm_names
 from policies.artifact import Manifest, pack_artifact, unpack_artifact
-from policies.blend_policy import BlendPolicy
 from policies.choose import choose
 from policies.errors import PolicyFitError
 from policies.exploration import Exploration, arm_probabilities
@@ -18,9 +17,9 @@ from policies.loading import load_policy
 from policies.policy import Policy, arm_columns, utilities, weight_vector
 from policies.posterior import Beliefs, Posterior, PosteriorTensors, utility_beliefs
 from policies.question import QUESTION_FEATURES
-from policies.reward_model import HiddenLayer, Landmarks, RewardModel, Scaling
 from policies.rule_policy import RulePolicy
 from policies.tenant_offsets import TenantOffsets, with_offsets
+from tests.policies.every_block import every_block
 
 DIMENSION = 32 + len(QUESTION_FEATURES)
 KINDS = ("squarecb", "thompson", "epsilon", "uniform", "greedy")
@@ -85,30 +84,7 @@ def context_free() -> Policy:
 
 
 def blend() -> Policy:
-    rng = np.random.default_rng(11)
-
-    def numbers(*shape: int) -> NDArray[np.float32]:
-        return (0.1 * rng.normal(size=shape)).astype(np.float32)
-
-    manifest = Manifest(
-        kind="blend",
-        name="blend",
-        arms=list(arm_names(DEFAULT_ARMS)),
-        metrics=["quality", "cost_usd", "latency_s"],
-        feature_version="test",
-        created_at="2026-01-01T00:00:00+00:00",
-    )
-    model = RewardModel(
-        scaling=Scaling(numbers(DIMENSION), np.ones(DIMENSION, dtype=np.float32)),
-        intercepts=rng.random((3, 3)),
-        bounded=np.array([True, False, False]),
-        linear=numbers(3, 3, DIMENSION),
-        landmarks=Landmarks(numbers(20, DIMENSION), 0.05),
-        landmark_heads=numbers(3, 3, 20),
-        hidden=HiddenLayer(numbers(DIMENSION, 12), numbers(12)),
-        hidden_heads=numbers(3, 3, 12),
-    )
-    return BlendPolicy(manifest, model)
+    return every_block(arm_names(DEFAULT_ARMS), "test", DIMENSION, size=0.1, seed=11)
 
 
 POLICIES: dict[str, Callable[[], Policy]] = {

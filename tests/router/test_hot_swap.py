@@ -1,6 +1,5 @@
 """Promotion reaches running replicas while they serve, whole, and within two seconds."""
 
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from policies.encoders import Encoder
 from policies.registries.redis_registry import RedisPolicyRegistry
 from policies.store_keys import StoreKeys
 from tests.router.api.test_policies import always
+from tests.service_load import Load, running
 from tests.service_process import ServiceProcess
 from tests.stores import StoreServer, wait_until
 
@@ -39,30 +39,23 @@ def replicas(tmp_path: Path, valkey_url: str) -> Iterator[list[ServiceProcess]]:
         service.__exit__(None, None, None)
 
 
-class Load(threading.Thread):
-    """Sends requests to one replica until told to stop, and keeps what came back."""
+class Decisions(Load):
+    """Asks for decisions, and keeps when which policy ranked the arms how."""
 
     def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-        self.stopping = threading.Event()
-        self.failures: list[str] = []
+        super().__init__(url)
         self.served: list[tuple[float, str, str, float]] = []
 
-    def run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=10.0) as client:
-            while not self.stopping.is_set():
-                response = client.post("/v1/route", json={"query": "Who wrote Emma?"})
-                if not response.is_success:
-                    self.failures.append(response.text)
-                    continue
-                body = response.json()
-                best = max(body["arms"], key=lambda outlook: outlook["utility"])
-                version, total = (
-                    body["policy"]["version"],
-                    sum(outlook["probability"] for outlook in body["arms"]),
-                )
-                self.served.append((time.monotonic(), version, best["arm"], total))
+    def send(self, client: httpx.Client) -> None:
+        response = client.post("/v1/route", json={"query": "Who wrote Emma?"})
+        if not response.is_success:
+            self.failures.append(response.text)
+            return
+        body = response.json()
+        best = max(body["arms"], key=lambda outlook: outlook["utility"])
+        total = sum(outlook["probability"] for outlook in body["arms"])
+        version = body["policy"]["version"]
+        self.served.append((time.monotonic(), version, best["arm"], total))
 
 
 def test_promotion_and_rollback_reach_every_replica_under_load_without_a_failure(
@@ -71,26 +64,19 @@ def test_promotion_and_rollback_reach_every_replica_under_load_without_a_failure
     policies = {arm: always(arm, encoder) for arm in ("finetuned", "retrieve", "hybrid")}
     for artifact in policies.values():
         registry.publish(artifact)
-    loads = [Load(service.url) for service in replicas]
-    for load in loads:
-        load.start()
+    loads = [Decisions(service.url) for service in replicas]
     changes: list[tuple[float, str]] = []
 
     def change_to(version: str) -> None:
         changes.append((time.monotonic(), version))
         wait_until(lambda: all(load.served and load.served[-1][1] == version for load in loads))
 
-    try:
+    with running(loads):
         for artifact in policies.values():
             registry.activate(artifact.version)
             change_to(artifact.version)
         registry.rollback()
         change_to(policies["retrieve"].version)
-    finally:
-        for load in loads:
-            load.stopping.set()
-        for load in loads:
-            load.join()
 
     arm_of = {artifact.version: arm for arm, artifact in policies.items()}
     for load in loads:

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import pickle
 import socket
 import sys
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ def handed_to(sock: socket.socket, workers: int) -> Iterator[list[socket.socket]
     with contextlib.ExitStack() as stack:
         handed = []
         for _ in range(workers):
-            own = stack.enter_context(pickle.loads(ForkingPickler.dumps(sock)))
+            own = stack.enter_context(ForkingPickler.loads(ForkingPickler.dumps(sock)))
             own.listen(256)
             own.setblocking(False)
             handed.append(own)
@@ -95,7 +94,7 @@ def test_a_worker_that_cannot_bind_ends_the_service(capfd: pytest.CaptureFixture
         other.bind(sock.getsockname())
         other.listen()
         with pytest.raises(SystemExit) as ended:
-            pickle.loads(ForkingPickler.dumps(sock))
+            ForkingPickler.loads(ForkingPickler.dumps(sock))
     assert ended.value.code == 3
     assert "can't listen on 127.0.0.1" in capfd.readouterr().err
 

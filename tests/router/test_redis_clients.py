@@ -1,5 +1,6 @@
-"""Clients over TLS: certificates are checked, and a private authority can be named."""
+"""Clients of clusters and over TLS: first calls find their node, certificates are checked."""
 
+import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ import redis
 from policies.store_url import parse_store_url
 from router.log.errors import StoreUnavailableError
 from router.log.redis_store import RedisEventStore
-from router.redis_clients import open_client
-from tests.clusters import free_port
+from router.redis_clients import open_async_client, open_client
+from tests.clusters import RunningCluster, free_port
 from tests.event_factory import decision
 from tests.stores import wait_until
 from training.log.store import StoreError, connect
@@ -89,3 +90,15 @@ async def test_a_private_authority_is_named_by_the_environment(
     client.close()
     with connect(tls_url) as training:
         assert training.get("{rag}:x") == b"1"
+
+
+async def test_calls_that_find_no_nodes_known_yet_go_to_the_right_one_all_the_same(
+    shared_cluster: RunningCluster,
+) -> None:
+    """Each that is redirected would count towards closing the connections of all."""
+    opened = open_async_client(parse_store_url(shared_cluster.url), timeout_s=5.0, connections=8)
+    script = ("EVAL", "return redis.call('SET', KEYS[1], '1')", 1)
+    calls = (opened.client.execute_command(*script, f"{{rag}}:{n}") for n in range(8))
+    assert await asyncio.gather(*calls) == [b"OK"] * 8
+    assert opened.client.reinitialize_counter == 0
+    await opened.close()

@@ -92,8 +92,8 @@ def test_a_policy_trained_for_a_weighting_chooses_as_one_trained_for_another(
 ) -> None:
     """The objective of training only compares candidates; what they expect doesn't depend on it."""
     rounds, unseen = log_of(1), features_of(2_000, np.random.default_rng(2))
-    one = train_on_rounds(rounds, holdout=0.0, objective=None, seed=0, source={})
-    own = train_on_rounds(rounds, holdout=0.0, objective=weights, seed=0, source={})
+    one = train_on_rounds(rounds, seed=0)
+    own = train_on_rounds(rounds, objective=weights, seed=0)
     assert own.name == one.name
     liked, likes = (
         utilities(policy.expected(unseen), policy.metrics, weights) for policy in (one, own)

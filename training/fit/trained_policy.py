@@ -128,27 +128,20 @@ def holdout_of(rounds: int) -> float:
 def train_on_rounds(
     rounds: LoggedRounds,
     *,
-    holdout: float | None,
-    objective: Mapping[str, float] | None,
     seed: int,
-    source: Mapping[str, Any],
-    warm: WarmStart | None = None,
+    holdout: float | None = 0.0,
+    objective: Mapping[str, float] | None = None,
     tenants: bool = True,
-    parent: str | None = None,
-    advance: Callable[[int], None] = lambda _: None,
 ) -> LinearPolicy:
-    """`train_on_parts` of rounds in memory, in this process."""
+    """`train_on_parts` of rounds in memory, in this process; by default all of them are learned."""
     return train_on_parts(
         one_part(rounds),
         engine=LocalEngine(),
         holdout=holdout,
         objective=objective,
         seed=seed,
-        source=source,
-        warm=warm,
+        source={},
         tenants=tenants,
-        parent=parent,
-        advance=advance,
     )
 
 

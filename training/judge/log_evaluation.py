@@ -7,11 +7,10 @@ import numpy as np
 
 from policies.exploration import GREEDY, Exploration
 from policies.policy import Policy
-from training.engines.local import LocalEngine
 from training.judge.conditions import NO_TENANT_GUARDRAILS, TenantGuardrails
 from training.judge.gate import Verdict, judge_on, nothing_unseen
 from training.judge.intervals import intervals
-from training.judge.judged_log import JudgedLog, judged_log
+from training.judge.judged_log import JudgedLog
 from training.judge.judged_policy import OnRounds, Unseen, put_on_rounds
 from training.judge.log_report import LogReport, MetricChange, ObjectiveReport, OverlapReport
 from training.judge.ope import (
@@ -25,35 +24,8 @@ from training.judge.ope import (
 )
 from training.judge.reward_range import reward_range
 from training.judge.slices import slices_of
-from training.log.partitions import one_part
 from training.log.rounds import Floats, LoggedRounds, RoundCounts
 from training.utility import objective_weights
-
-
-def evaluate_on_rounds(
-    policy: Policy,
-    rounds: LoggedRounds,
-    *,
-    objectives: Sequence[Mapping[str, float] | None],
-    exploration: Exploration,
-    tenant_guardrails: TenantGuardrails = NO_TENANT_GUARDRAILS,
-    tenant: str | None = None,
-    look: int = 1,
-    seed: int = 0,
-) -> LogReport:
-    """`evaluate_log`, of a log in memory."""
-    found = judged_log(one_part(rounds), policy, LocalEngine(), tenant=tenant, seed=seed)
-    return evaluate_log(
-        policy,
-        found,
-        rounds.counts,
-        objectives=objectives,
-        exploration=exploration,
-        tenant_guardrails=tenant_guardrails,
-        tenant=tenant,
-        look=look,
-        seed=seed,
-    )
 
 
 def evaluate_log(

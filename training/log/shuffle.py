@@ -22,22 +22,16 @@ from training.engines import Engine
 from training.errors import InputError
 from training.log import columns
 from training.log.distinct import Log, distinct_log
-from training.log.join import (
-    JoinedValues,
-    Settled,
-    counts_of,
-    join_values,
-    require_metrics,
-    require_version,
-    settled,
-)
+from training.log.join import require_metrics, require_version
 from training.log.joined_columns import JOINED, KINDS, read_files
+from training.log.joined_values import JoinedValues, join_values
 from training.log.log_facts import LogFacts, Whole, added, whole_of
 from training.log.log_files import Kind
 from training.log.log_folder import LogFolder, LogPlace
 from training.log.rounds import Bools, Floats, LoggedRounds, RoundCounts
 from training.log.rounds_table import explored_at, observed, rounds_of
 from training.log.scratch import buckets_of, read_bucket, write_buckets
+from training.log.settled_rounds import Settled, counts_of, settled
 
 
 class Piece(NamedTuple):

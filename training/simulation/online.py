@@ -79,7 +79,7 @@ def learn_online(
 
 def train_fully(rounds: LoggedRounds, seed: int) -> Policy:
     """As `rag-policy train --logs` does, nothing held out."""
-    return train_on_rounds(rounds, holdout=0.0, objective=None, seed=seed, source={})
+    return train_on_rounds(rounds, seed=seed)
 
 
 def train_posterior(rounds: LoggedRounds, seed: int) -> Policy:  # noqa: ARG001

@@ -7,21 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from policies.artifact import Manifest
-from policies.blend_policy import BlendPolicy
 from policies.encoders import Encoder
 from policies.exploration import Exploration, until_first_promotion
 from policies.features import Featurizer
-from policies.reward_model import HiddenLayer, Landmarks, RewardModel, Scaling
 from policies.rule_policy import RulePolicy
 from router.api.schemas import RouteRequest
 from router.deciding.decider import Decider
 from router.serving_policy import ServingPolicy, fit_to_service
 from router.settings import Settings
+from tests.policies.every_block import every_block
 from training.fit.known_queries import fit_known_queries
 
 TEXT = "who wrote a film about the river bank in 1998 and where is it than café Madame Lu"
-METRICS = ["quality", "cost_usd", "latency_s"]
 
 
 def queries(count: int) -> list[str]:
@@ -31,34 +28,23 @@ def queries(count: int) -> list[str]:
 
 def serving(decider: Decider) -> ServingPolicy:
     """A policy of every block, which knows queries."""
-    rng = np.random.default_rng(1)
-    d = decider.featurizer.dimension
-
-    def numbers(*shape: int) -> np.ndarray:
-        return (0.3 * rng.normal(size=shape)).astype(np.float32)
-
-    model = RewardModel(
-        scaling=Scaling(numbers(d), np.ones(d, dtype=np.float32)),
-        intercepts=rng.random((3, 3)),
-        bounded=np.array([True, False, False]),
-        linear=numbers(3, 3, d),
-        landmarks=Landmarks(numbers(60, d), 0.05),
-        landmark_heads=numbers(3, 3, 60),
-        hidden=HiddenLayer(numbers(d, 40), numbers(40)),
-        hidden_heads=numbers(3, 3, 40),
+    featurizer = decider.featurizer
+    policy = every_block(
+        [arm.name for arm in decider.arms],
+        featurizer.version,
+        featurizer.dimension,
+        size=0.3,
+        seed=1,
+        carried=fit_known_queries(featurizer.features(queries(300)), 0),
     )
-    version = decider.featurizer.version
-    manifest = Manifest(
-        kind="blend",
-        name="all blocks",
-        arms=[arm.name for arm in decider.arms],
-        metrics=METRICS,
-        feature_version=version,
-        created_at="",
+    return fit_to_service(
+        policy,
+        decider.arms,
+        featurizer.version,
+        featurizer.dimension,
+        Exploration(),
+        promoted=True,
     )
-    known = fit_known_queries(decider.featurizer.features(queries(300)), 0)
-    policy = BlendPolicy(manifest, model, carried=known)
-    return fit_to_service(policy, decider.arms, version, d, Exploration(), promoted=True)
 
 
 def cold_start(decider: Decider) -> ServingPolicy:

@@ -1,16 +1,15 @@
 """A log in parts teaches what it teaches in one piece."""
 
 import dataclasses
-import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from policies.linear_policy import LinearPolicy
 from tests.training.fit.fitting import passes_over
+from tests.training.sending_engine import SendingEngine
 from tests.training.test_cli import ran
 from tests.training.worlds import (
     features_of,
@@ -172,21 +171,7 @@ def test_a_log_larger_than_the_sample_teaches_nearly_the_same(
     assert np.sqrt((apart**2).mean()) < 0.02
 
 
-class PicklingEngine:
-    """Sends every step, part and result through pickle, and runs every step twice, as an engine of
-    several processes may.
-    """
-
-    def map(self, step: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
-        for part in parts:
-            sent = pickle.dumps((step, part))
-            for _ in range(2):
-                again, its = pickle.loads(sent)
-                result = pickle.dumps(again(its))
-            yield pickle.loads(result)
-
-
-@pytest.mark.parametrize("engine", [LocalEngine(), PicklingEngine()])
+@pytest.mark.parametrize("engine", [LocalEngine(), SendingEngine()])
 def test_a_log_on_disk_teaches_in_parts_what_it_teaches_in_memory(
     engine: Engine, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ NOBODY = {f"tenant {number}": (0.0, 0.0, 0.0) for number in range(5)}
 
 
 def trained(rounds: LoggedRounds, *, tenants: bool = True) -> Policy:
-    return train_on_rounds(rounds, holdout=0.0, objective=None, seed=0, source={}, tenants=tenants)
+    return train_on_rounds(rounds, seed=0, tenants=tenants)
 
 
 def true_value(

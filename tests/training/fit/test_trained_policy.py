@@ -9,14 +9,17 @@ import pytest
 from policies.artifact import pack_artifact, unpack_artifact
 from policies.loading import load_policy
 from tests.training.worlds import outcome_rows, rounds_of, write_rows
+from training.engines.local import LocalEngine
 from training.errors import EmptyLogError
 from training.fit.trained_policy import (
     DEFAULT_HOLDOUT,
     holdout_of,
     train_on_outcomes,
+    train_on_parts,
     train_on_rounds,
 )
 from training.judge.leave_one_out import leave_one_dataset_out, training_rows
+from training.log.partitions import one_part
 from training.tables.outcomes import read_outcomes
 from training.tables.query_features import query_features
 from training.tables.warm_start import warm_start_of
@@ -32,9 +35,7 @@ def test_the_latest_rounds_are_held_out_and_none_is_on_both_sides() -> None:
         policy = train_on_rounds(
             dataclasses.replace(rounds, at=at),
             holdout=holdout,
-            objective=None,
             seed=0,
-            source={},
         )
         training = policy.artifact().manifest.training
         assert (training["rows"], training["held_out"]) == (rows, 400 - rows)
@@ -47,8 +48,14 @@ def test_what_is_held_out_is_enough_for_the_gate_or_nothing() -> None:
 
 def test_the_manifest_says_what_it_was_trained_on() -> None:
     rounds = rounds_of(600, np.random.default_rng(0))
-    policy = train_on_rounds(
-        rounds, holdout=0.25, objective=None, seed=3, source={"source": "logs"}, parent="incumbent"
+    policy = train_on_parts(
+        one_part(rounds),
+        engine=LocalEngine(),
+        holdout=0.25,
+        objective=None,
+        seed=3,
+        source={"source": "logs"},
+        parent="incumbent",
     )
     manifest = policy.artifact().manifest
     assert manifest.training["rows"] == 450
@@ -63,7 +70,7 @@ def test_the_manifest_says_what_it_was_trained_on() -> None:
 
 def test_a_trained_policy_survives_storage() -> None:
     rounds = rounds_of(300, np.random.default_rng(0))
-    policy = train_on_rounds(rounds, holdout=0.3, objective=None, seed=0, source={})
+    policy = train_on_rounds(rounds, holdout=0.3, seed=0)
     stored = load_policy(unpack_artifact(pack_artifact(policy.artifact()), source="test"))
     assert stored.version == policy.version
     np.testing.assert_array_equal(
@@ -79,9 +86,7 @@ def test_too_little_feedback_is_no_training_data() -> None:
         train_on_rounds(
             dataclasses.replace(rounds, values=values),
             holdout=0.3,
-            objective=None,
             seed=0,
-            source={},
         )
 
 
@@ -90,7 +95,7 @@ def test_a_few_queries_over_and_over_are_no_training_data() -> None:
     hashes = np.array([f"query {row % 3}" for row in range(600)], dtype=object)
     repeated = dataclasses.replace(rounds, groups=np.arange(600) % 3, query_hashes=hashes)
     with pytest.raises(EmptyLogError, match="420 decisions to train on are about 3 distinct"):
-        train_on_rounds(repeated, holdout=0.3, objective=None, seed=0, source={})
+        train_on_rounds(repeated, holdout=0.3, seed=0)
 
 
 def test_outcomes_teach_which_query_goes_where(tmp_path: Path) -> None:

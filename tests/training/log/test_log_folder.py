@@ -1,6 +1,5 @@
 """Where a log lies: the same behaviour on a directory and on a real S3 server."""
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier
@@ -9,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.object_storage import BUCKET, ObjectStore
+from tests.training.sending_engine import sent
 from training.errors import InputError
 from training.log.log_folder import FolderError, LocalFolder, LogFolder, StoredFile, log_folder
 
@@ -74,7 +74,7 @@ def test_names_are_taken_as_they_are(folder: LogFolder, name: str) -> None:
 def test_a_folder_travels_to_another_process(folder: LogFolder) -> None:
     """Its copy reads the same files."""
     folder.write("a", b"content")
-    copy = pickle.loads(pickle.dumps(folder))
+    copy = sent(folder)
     assert copy.read("a") == b"content"
     assert str(copy) == str(folder)
 

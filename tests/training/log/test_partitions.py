@@ -1,8 +1,6 @@
 """A log in parts is the log in one piece."""
 
 import math
-import pickle
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from hypothesis import strategies as st
 from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
 from policies.features import pack_features
 from tests.event_factory import NOON, answer, decision, feedback
+from tests.training.sending_engine import SendingEngine
 from training.engines.local import LocalEngine
 from training.errors import EmptyLogError, InputError
 from training.log.join import join_rounds
@@ -33,18 +32,6 @@ from training.log.rounds import LoggedRounds
 from training.log.shuffle import StoredPart
 
 DAY = 86_400.0
-
-
-class PicklingEngine:
-    """Sends every step and its result through pickle, and runs every step twice, as an engine of
-    several processes may.
-    """
-
-    def map(self, step: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
-        sent = pickle.dumps(step)
-        for part in parts:
-            pickle.loads(sent)(pickle.loads(pickle.dumps(part)))
-            yield pickle.loads(pickle.dumps(pickle.loads(sent)(part)))
 
 
 def concatenated(parts: RoundsParts) -> LoggedRounds:
@@ -177,7 +164,7 @@ def test_the_parts_together_are_the_log_in_one_piece(
             continue
         size = max(1, len(whole) // buckets)
         with log_in_parts(
-            directory, PicklingEngine(), in_memory=0, part_rows=size, **asked
+            directory, SendingEngine(), in_memory=0, part_rows=size, **asked
         ) as parts:
             assert_same(concatenated(parts), whole)
             np.testing.assert_array_equal(parts.explored_at, whole.at[whole.explored])
@@ -284,6 +271,6 @@ def test_a_decision_at_no_time_is_an_error_of_the_log(tmp_path: Path, in_memory:
 def test_parts_for_another_engine_are_references_to_files(tmp_path: Path) -> None:
     write_part(decisions_table([decision(n) for n in range(30)]), tmp_path, "decisions", "a")
     write_part(feedback_table([feedback(n) for n in range(30)]), tmp_path, "feedback", "a")
-    with log_in_parts(tmp_path, PicklingEngine()) as parts:
+    with log_in_parts(tmp_path, SendingEngine()) as parts:
         assert all(isinstance(part, StoredPart) for part in parts.parts)
         assert sum(len(part.read()) for part in parts.parts) == 30
