@@ -6,7 +6,7 @@ file. docs/configuration.md documents every key, and a test holds it to that.
 
 import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import msgspec
 
@@ -15,13 +15,27 @@ from policies.budget import BudgetSettings, with_cost_weight
 from policies.errors import ObjectiveError
 from policies.exploration import Exploration
 from policies.objective import CUSTOM, DEFAULT_OBJECTIVE, DEFAULT_OBJECTIVES, check_weights
-from policies.strict_toml import decode_strictly, read_toml
+from policies.strict_toml import decode_strictly, read_toml, require_known
 from policies.tenant_settings import TenantSettings, tenant_exploration
 
 AttributeValue = str | bool | float
 SearchStrategy = Literal["vector", "text", "hybrid"]
 TenantScope = Literal["own", "all"]
 MAX_PRIOR = 1e9
+# The tables of the same file that only the service reads.
+SERVICE_TABLES = (
+    "models",
+    "retrievers",
+    "answers",
+    "breakers",
+    "redis",
+    "log",
+    "encoding",
+    "drift",
+    "audit",
+    "auth",
+    "rollout",
+)
 _ROUTES = frozenset(get_args(Route))
 _ARM_NAME = re.compile(r"[\w.:-]{1,64}")
 
@@ -240,13 +254,14 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_policy_settings(path: Path | None) -> PolicySettings:
-    """The deciding part of a configuration file; its other tables are left to the service.
+    """The deciding part of a configuration file; the service's own tables are left to the service.
 
     Raises:
-        SettingsError: the file can't be read, or a key of this part is wrong.
+        SettingsError: the file can't be read, a key of this part is wrong, or a table is neither's.
     """
     if path is None:
         return PolicySettings()
-    known = {field.encode_name for field in msgspec.structs.fields(PolicySettings)}
-    raw: dict[str, Any] = {key: value for key, value in read_toml(path).items() if key in known}
-    return decode_strictly(raw, PolicySettings)
+    mine = [field.encode_name for field in msgspec.structs.fields(PolicySettings)]
+    raw = read_toml(path)
+    require_known(raw, (*mine, *SERVICE_TABLES))
+    return decode_strictly({k: v for k, v in raw.items() if k in mine}, PolicySettings)

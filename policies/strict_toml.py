@@ -1,6 +1,7 @@
 """Strict reading of TOML into structs: an error names the wrong key or type and its place."""
 
 import tomllib
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -39,6 +40,18 @@ def decode_strictly(raw: dict[str, Any], struct: type[T]) -> T:
     return msgspec.convert(raw, struct)
 
 
+def require_known(keys: Iterable[str], known: Collection[str], path: str = "") -> None:
+    """Raise SettingsError for a key of the table at `path` that isn't known, with the nearest."""
+    for key in keys:
+        if key not in known:
+            where = f"{path}.{key}".lstrip(".")
+            raise SettingsError(
+                f"unknown key {where!r}{did_you_mean(key, known)}; known keys here: "
+                f"{', '.join(known)}",
+                field=where,
+            )
+
+
 def _check(raw: Any, expected: Any, path: str) -> None:
     """Check children before parents, so that the error names the innermost key."""
     if isinstance(expected, UnionType) and isinstance(raw, dict):
@@ -59,14 +72,8 @@ def _check(raw: Any, expected: Any, path: str) -> None:
     ):
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(expected)}
         for key, value in raw.items():
-            where = f"{path}.{key}".lstrip(".")
-            if key not in fields:
-                hint = did_you_mean(key, fields)
-                raise SettingsError(
-                    f"unknown key {where!r}{hint}; known keys here: {', '.join(fields)}",
-                    field=where,
-                )
-            _check(value, fields[key], where)
+            require_known([key], list(fields), path)
+            _check(value, fields[key], f"{path}.{key}".lstrip("."))
     if get_origin(expected) is Literal and isinstance(raw, str) and raw not in get_args(expected):
         allowed = get_args(expected)
         raise SettingsError(

@@ -20,11 +20,16 @@ def bind(config: uvicorn.Config) -> socket.socket:
     """The configuration's address, bound; whoever starts workers hands it to each of them.
 
     Raises:
-        SystemExit: the address can't be had; uvicorn has said why.
+        SystemExit: the address can't be had; the log says why.
     """
     try:
         sock = config.bind_socket()
     except SystemExit:
+        _LOGGER.error(
+            "can't listen on %s port %d: choose another with --port, or end what has it",
+            config.host,
+            config.port,
+        )
         raise SystemExit(1) from None
     _send_at_once(sock)
     # Elsewhere, SO_REUSEPORT doesn't spread connections, or isn't there.
@@ -50,7 +55,9 @@ def _claimed(sock: socket.socket) -> socket.socket:
         claim.close()
         host, port = sock.getsockname()[:2]
         sock.close()
-        _LOGGER.error("another service is starting on %s port %d: choose another", host, port)
+        _LOGGER.error(
+            "another service is starting on %s port %d: choose another with --port", host, port
+        )
         raise SystemExit(1) from None
     return claim
 

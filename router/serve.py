@@ -15,6 +15,7 @@ import msgspec
 import uvicorn
 from litestar import Litestar
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from policies.encoders import load_encoder
@@ -85,7 +86,7 @@ def serve(
         sock = bind(config)
         try:
             if workers > 1:
-                Multiprocess(config, sockets=[sock]).run()
+                _run_workers(config, sock)
             else:
                 _run_one(config, sock)
         finally:
@@ -184,6 +185,14 @@ def _store(settings: Settings, data: Path) -> Iterator[Settings]:
     with EmbeddedStore(data) as embedded:
         redis_settings = msgspec.structs.replace(settings.redis, url=embedded.url)
         yield msgspec.structs.replace(settings, redis=redis_settings)
+
+
+def _run_workers(config: uvicorn.Config, sock: socket.socket) -> None:
+    """Run workers until told to stop; one that can't start ends them all, as a failure."""
+    supervisor = Multiprocess(config, sockets=[sock])
+    supervisor.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        raise SystemExit(1)
 
 
 def _run_one(config: uvicorn.Config, sock: socket.socket) -> None:

@@ -7,6 +7,7 @@ from types import UnionType
 import msgspec
 import pytest
 
+from policies.settings import SERVICE_TABLES, PolicySettings
 from router.settings import Settings
 from tests.conftest import ROOT
 
@@ -64,3 +65,9 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_command_line_knows_the_services_own_tables() -> None:
+    """It leaves them to the service, and refuses all others."""
+    mine = {field.name for field in msgspec.structs.fields(PolicySettings)}
+    assert {field.name for field in msgspec.structs.fields(Settings)} == {*mine, *SERVICE_TABLES}

@@ -71,3 +71,20 @@ def test_a_file_that_is_no_toml_is_an_error_that_names_it(tmp_path: Path, conten
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nowhere"):
         read_policy_settings(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[exploraton]\nfloor = 0.1\n", "unknown key 'exploraton' (did you mean 'exploration'?)"),
+        ('[rediss]\nurl = "redis://x"\n', "did you mean 'redis'"),
+    ],
+)
+def test_a_table_that_nobody_reads_is_an_error_that_names_the_nearest(
+    tmp_path: Path, toml: str, message: str
+) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text(toml)
+    with pytest.raises(SettingsError) as caught:
+        read_policy_settings(path)
+    assert message in str(caught.value)

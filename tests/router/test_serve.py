@@ -1,6 +1,7 @@
 """`rag-router serve` as a process: the embedded store, restarts, workers, bad starts."""
 
 import contextlib
+import re
 import socket
 import statistics
 import subprocess
@@ -200,6 +201,42 @@ def test_a_bad_start_says_what_is_wrong(
     assert finished.returncode == status
     assert "Traceback" not in finished.stderr
     assert "hunter2" not in finished.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_that_is_taken_is_named_with_the_cure(tmp_path: Path, workers: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "router.cli", "serve", "--workers", str(workers)]
+        finished = subprocess.run(
+            [*command, "--port", str(port), "--data", str(tmp_path / "data")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert finished.returncode == 1
+    assert f"can't listen on 127.0.0.1 port {port}: choose another with --port" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers share one socket")
+def test_workers_that_cannot_listen_end_the_service_with_status_1(tmp_path: Path) -> None:
+    """Somebody takes the port between the service's claim and its workers' start."""
+    command = [sys.executable, "-m", "router.cli", "serve", "--workers", "2", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--data", str(tmp_path / "data")], stderr=subprocess.PIPE, text=True
+    ) as service:
+        assert service.stderr is not None
+        said = iter(service.stderr)
+        port = next(int(found[1]) for line in said if (found := re.search(r":(\d+) \(", line)))
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", port))
+            other.listen()
+            rest = "".join(said)
+    assert service.returncode == 1
+    assert f"a worker can't listen on 127.0.0.1 port {port}" in rest
+    assert "Traceback" not in rest
 
 
 def test_the_stores_password_comes_from_the_environment() -> None:

@@ -112,6 +112,7 @@ def test_drift_of_the_draws_is_found_with_its_time(logs: Path) -> None:
     assert "hybrid is drawn less often than logged" in all_draws["finding"]
     shown = rag_policy("report", "--logs", logs)
     assert "hybrid is drawn less often than logged" in shown.stdout
+    assert "by 1 policy;" in " ".join(shown.stdout.split())
 
 
 class Tags(html.parser.HTMLParser):

@@ -56,7 +56,7 @@ def test_a_shadow_needs_no_gate_and_changes_nothing(
     )
     assert result.exit_code == 0, result.output
     assert result.stdout == f"policy {version_of(policies[1])} is in shadow\n"
-    assert "replica one" in result.stderr
+    assert "replica one logs what it would draw after" in result.stderr
     active, rollout = registry.active(), registry.rollout()
     assert active is not None
     assert rollout is not None

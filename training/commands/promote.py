@@ -22,6 +22,7 @@ from training.commands.registry_options import (
 from training.commands.replica_answers import answer, await_swaps
 from training.commands.rollout_options import (
     check_rollout_options,
+    done_by_replicas,
     evidence_of_canary,
     rollout_options,
     stage_in_words,
@@ -122,7 +123,7 @@ def command(
             rollout = registry.roll_out(artifact.version, share=share or 0.0, by=who, note=why)
         else:
             activation = registry.activate(artifact.version, by=who, note=why)
-        swaps = await_swaps(registry, replicas, wait_s)
+        swaps = await_swaps(registry, replicas, wait_s, done_by_replicas(rollout))
     result = Promotion(
         version=artifact.version,
         activation=activation,

@@ -36,7 +36,7 @@ wait_option = click.option(
     default=5.0,
     show_default=True,
     type=click.FloatRange(0.0),
-    help="Seconds to wait until every running replica serves it.",
+    help="Seconds to wait until every running replica has taken it.",
 )
 
 

@@ -21,15 +21,22 @@ class Change(Protocol):
 
 
 def await_swaps(
-    registry: PolicyRegistry, replicas: Sequence[ReplicaStatus], wait_s: float
+    registry: PolicyRegistry, replicas: Sequence[ReplicaStatus], wait_s: float, does: str
 ) -> list[ReplicaSwap]:
-    """Wait until these replicas took the registry's last change; says how each did."""
+    """Wait until these replicas took the registry's last change; says how each did.
+
+    Args:
+        registry: where the change was made, and where they report.
+        replicas: those that ran when it was made.
+        wait_s: how long to wait.
+        does: what a replica does that has taken it, as in "serves it".
+    """
     swaps = wait_for_replicas(registry, replicas, registry.generation(), wait_s)
     for swap in swaps:
-        took = swap.problem or f"serves it after {swap.seconds:.2f} s"
+        took = swap.problem or f"{does} after {swap.seconds:.2f} s"
         note(f"replica {swap.replica} {took}")
     if not swaps:
-        note("no replica runs: the next to start will serve it")
+        note(f"no replica runs: the next one that starts {does}")
     return swaps
 
 

@@ -64,7 +64,8 @@ def command(
             active = registry.active() if ended else registry.rollback(by=who, note=why)
         except (RollbackError, RolloutChangedError) as error:
             raise FailedOutcome(str(error)) from error
-        swaps = await_swaps(registry, replicas, wait_s)
+        did = "leaves the candidate out" if ended else "serves what served before"
+        swaps = await_swaps(registry, replicas, wait_s, did)
     if ended is not None:
         line = f"policy {ended.rollout.version} is no longer in {ended.rollout.stage}"
         answer(Rollback(active=active, replicas=swaps, ended=ended), line, as_json)

@@ -77,7 +77,16 @@ def figures_of(found: WatchedMetric) -> str:
 
 
 def stage_in_words(rollout: Rollout) -> str:
-    """How far a candidate's rollout is, for people."""
+    """How far a candidate's rollout is."""
     if rollout.stage == "shadow":
         return "in shadow"
     return f"in canary with {rollout.share:g} of the draws"
+
+
+def done_by_replicas(rollout: Rollout | None) -> str:
+    """What a replica does with a policy in this stage, None for one that is active."""
+    if rollout is None:
+        return "serves it"
+    if rollout.stage == "shadow":
+        return "logs what it would draw"
+    return "has it draw its share"

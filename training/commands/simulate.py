@@ -37,7 +37,10 @@ from training.tables.outcomes import read_outcomes
     help="A recorded table as the world, instead of the simulated support desk.",
 )
 @click.option("--split", help="Only this split of the table.")
-@click.option("--objective", help="A name, or weights as JSON.  [default: balanced]")
+@click.option(
+    "--objective",
+    help="A name, or weights as JSON.  [default: the tenant's own in --config, or its default]",
+)
 @click.option(
     "--config", type=click.Path(dir_okay=False, path_type=Path), help="Where objectives are named."
 )
@@ -80,7 +83,10 @@ def command(
         world = RecordedWorld(read_outcomes([outcomes], split=split))
     elif split is not None:
         raise InputError("--split needs --outcomes")
-    wanted = resolve_objective_option(objective, read_policy_settings(config))
+    settings = read_policy_settings(config)
+    if objective is None and tenant in settings.tenants:
+        objective = settings.tenants[tenant].default_objective(settings.default_objective)
+    wanted = resolve_objective_option(objective, settings)
     rng = np.random.default_rng(seed)
     traffic = world.traffic(n, rng)
     with (

@@ -42,6 +42,10 @@ def sections(report: OwnerReport) -> list[Section]:
     return parts
 
 
+def _policies(count: int) -> str:
+    return "1 policy" if count == 1 else f"{count} policies"
+
+
 def summary(report: OwnerReport) -> list[str]:
     """The report in a few lines."""
     total, served = report.total, report.incumbent[OBJECTIVE]
@@ -51,7 +55,7 @@ def summary(report: OwnerReport) -> list[str]:
     alarms = len(report.alarms)
     lines = [
         f"{total.decisions:,} decisions from {day_and_time(report.window[0])} to "
-        f"{day_and_time(report.window[1])}, by {len(report.policies)} policies; "
+        f"{day_and_time(report.window[1])}, by {_policies(len(report.policies))}; "
         f"{total.feedback:.1%} with feedback; {total.fallbacks:,} of {total.answers:,} answers "
         f"fell back, {total.failures:,} failed; {total.out_of_distribution:,} queries flagged as "
         "out of distribution",

@@ -45,6 +45,18 @@ def test_a_table_is_replayed_and_only_the_drawn_arm_is_told(tmp_path: Path) -> N
         assert score["served"] == pytest.approx(1.0 - score["share"]["none"])
 
 
+def test_a_tenants_traffic_has_the_tenants_own_objective(tmp_path: Path) -> None:
+    config = '[objectives.thrift]\ncost_usd = -1.0\n[tenants.acme]\nobjective = "thrift"\n'
+    with ServiceProcess(tmp_path / "data", config=config) as service:
+        asked = ("--url", service.url, "--n", 64, "--json", "--config", tmp_path / "data.toml")
+        own, others = (
+            json.loads(simulate(*asked, "--tenant", tenant).stdout)["objective"]
+            for tenant in ("acme", "bolt")
+        )
+    assert own == {"cost_usd": -1.0}
+    assert others["quality"] == 1.0
+
+
 def test_without_a_service_it_says_what_to_start() -> None:
     finished = simulate("--url", "http://127.0.0.1:9", "--n", 1)
     assert finished.returncode == 1
