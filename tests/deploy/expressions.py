@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from tests.deploy.prometheus_server import CONFIGURATION, DASHBOARD, missing
+from tests.deploy.missing import missing
+from tests.deploy.prometheus_server import CONFIGURATION, DASHBOARD
 
 # What Grafana fills in, as it would be for one job scraped every second.
 _VARIABLES = {"$__rate_interval": "5s", "$job": ".+"}

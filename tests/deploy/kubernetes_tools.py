@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tests.conftest import ROOT
-from tests.deploy.prometheus_server import missing
+from tests.deploy.missing import missing
 
 CHART = ROOT / "deploy" / "chart"
 RELEASE = "rel"

@@ -1,6 +1,5 @@
 """A real Prometheus, and the programs that come with it."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -8,24 +7,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import httpx
-import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.deploy.missing import missing
 from tests.stores import wait_until
 
 CONFIGURATION = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "adaptive-rag-router.json"
-
-
-def missing(what: str) -> NoReturn:
-    """Skip the test; fail it in CI, where everything has to be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 def program(name: str) -> str:

@@ -233,7 +233,7 @@ def _promoted(
     why = f"retrained: {report.place.name}"
     registry.publish(policy.artifact())
     activation = registry.activate(policy.version, by=plan.by, note=why)
-    swaps = await_swaps(registry, replicas, plan.wait_s)
+    swaps = await_swaps(registry, replicas, plan.wait_s, "serves it")
     before = "the built-in rules" if active is None else active.version
     promoted = Retraining(
         outcome="promoted",
