@@ -125,17 +125,12 @@ def sample_of(rounds: LoggedRounds, judged: Judged, probabilities: Floats) -> Sa
     )
 
 
-def policy_utilities(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Floats:
-    """(n, A) the policy's expected utilities under the rounds' weights, in the rounds' arm order.
-
-    A metric that the policy doesn't know counts as 0, as it does in the service.
-    """
-    expected = policy.expected(rounds.features, rounds.tenants.tolist())
-    return utilities_of(expected, policy, rounds, weights)
-
-
 def utilities_of(expected: Floats, policy: Policy, rounds: LoggedRounds, weights: Floats) -> Floats:
-    """The same from what the policy expects, (n, A, M) in its own order."""
+    """(n, A) utilities under the rounds' weights, in the rounds' arm order.
+
+    `expected` (n, A, M) is what the policy expects, in its own order. A metric that it doesn't know
+    counts as 0, as it does in the service.
+    """
     columns = [policy.arms.index(arm) for arm in rounds.arms]
     shared = [metric for metric in rounds.metrics if metric in policy.metrics]
     learned = [policy.metrics.index(metric) for metric in shared]
@@ -144,16 +139,13 @@ def utilities_of(expected: Floats, policy: Policy, rounds: LoggedRounds, weights
     return np.asarray(np.einsum("nam,nm->na", aligned, weights[:, ours]))
 
 
-def policy_beliefs(policy: Policy, rounds: LoggedRounds, weights: Floats) -> Beliefs | None:
-    """Beliefs (n, A) of the same utilities, for Thompson sampling; None where it has none."""
-    beliefs = policy.beliefs(rounds.features, rounds.tenants.tolist())
-    return None if beliefs is None else beliefs_of(beliefs, policy, rounds, weights)
-
-
 def beliefs_of(
     beliefs: Beliefs, policy: Policy, rounds: LoggedRounds, weights: Floats
 ) -> Beliefs | None:
-    """The same from the policy's beliefs of metrics, (n, A, M) in its own order."""
+    """Beliefs (n, A) of the same utilities, for Thompson sampling.
+
+    `beliefs` (n, A, M) are the policy's of its metrics, in its own order.
+    """
     columns = [policy.arms.index(arm) for arm in rounds.arms]
     aligned = np.zeros((len(rounds), len(policy.metrics)))
     for m, metric in enumerate(policy.metrics):

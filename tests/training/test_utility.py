@@ -9,7 +9,7 @@ from policies.errors import ObjectiveError
 from tests.training.worlds import knowing, rounds_of, success_rates
 from training.log.rounds import LoggedRounds
 from training.reporting.shares import reporting_shares
-from training.utility import judge_rounds, objective_weights, policy_utilities
+from training.utility import judge_rounds, objective_weights, utilities_of
 
 
 def two_metrics(n: int = 6) -> LoggedRounds:
@@ -77,5 +77,6 @@ def test_a_metric_nobody_reported_counts_as_what_was_expected_of_it() -> None:
 def test_a_policys_arms_are_put_into_the_logs_order() -> None:
     rounds = rounds_of(5, np.random.default_rng(0))
     turned = dataclasses.replace(rounds, arms=("multi", "none", "single"))
-    ours = policy_utilities(knowing(), turned, rounds.weights)
+    expected = knowing().expected(turned.features)
+    ours = utilities_of(expected, knowing(), turned, rounds.weights)
     np.testing.assert_allclose(ours, success_rates(rounds.features)[:, [2, 0, 1]], atol=1e-6)

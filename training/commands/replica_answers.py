@@ -21,7 +21,10 @@ class Change(Protocol):
 
 
 def await_swaps(
-    registry: PolicyRegistry, replicas: Sequence[ReplicaStatus], wait_s: float, does: str
+    registry: PolicyRegistry,
+    replicas: Sequence[ReplicaStatus],
+    wait_s: float,
+    does: str = "serves it",
 ) -> list[ReplicaSwap]:
     """Wait until these replicas took the registry's last change; says how each did.
 
