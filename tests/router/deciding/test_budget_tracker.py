@@ -179,7 +179,7 @@ def test_what_could_not_be_held_is_not_paid_for_afterwards() -> None:
 def test_a_policy_that_does_not_expect_the_metric_is_named() -> None:
     world = World(BudgetSettings(metric="steps", at_most=1.0, weight=0.07))
     world.serve(50, gain=0.05, metrics=False)
-    assert world.tracker.state() == (0.07, 0.0, "unknown metric")
+    assert world.tracker.state() == (0.07, 0.0, 1.0, "unknown metric")
     assert "expects nothing of 'steps'" in str(world.tracker.note())
 
 
