@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,18 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
+from policies.registries import ReplicaStatus
 from policies.registries.redis_registry import RedisPolicyRegistry
 from tests.stores import StoreServer, wait_until
 from tests.training.policy_command import PolicyCommand
-from tests.training.test_promote_commands import Replica, looks_of, promote, write_log, write_policy
+from tests.training.test_promote_commands import (
+    ARMS,
+    Replica,
+    looks_of,
+    promote,
+    write_log,
+    write_policy,
+)
 from training.cli import main
 
 REPORT = {"policy", "train.json", "evaluate.json", "report.html", "verdict.json"}
@@ -42,6 +51,15 @@ def result_of(*arguments: Any) -> dict[str, Any]:
 def whole(reports: Path) -> list[Path]:
     """What is in the folder, its lock aside."""
     return sorted(path for path in reports.iterdir() if path.name != ".lock")
+
+
+def report_once(url: str, name: str, arms: Sequence[str] = ARMS) -> None:
+    """A replica that says nothing more, and isn't forgotten however long the training takes."""
+    status = ReplicaStatus(
+        replica=name, version="rules", generation=0, arms=[*arms], feature_version="test-1", at=0.0
+    )
+    with redis.Redis.from_url(url) as client:
+        RedisPolicyRegistry(client).report_replica(status, expires_s=600.0)
 
 
 def test_a_policy_proven_better_is_promoted_and_its_report_kept(
@@ -132,10 +150,8 @@ def test_a_policy_that_a_replica_cant_serve_is_refused(
     valkey_url: str, logs: Path, tmp_path: Path
 ) -> None:
     """By that replica's name, and without a look."""
-    replica = Replica(valkey_url, "other", arms=["finetuned", "deep_search"])
-    replica.report()
+    report_once(valkey_url, "other", ["finetuned", "deep_search"])
     answer = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
-    replica.stop()
     assert answer["outcome"] == "refused"
     assert "replica other can't serve it" in answer["reason"]
     assert looks_of(valkey_url) == []
@@ -203,8 +219,7 @@ def test_a_signal_lets_a_promotion_end_with_its_report(
     valkey_url: str, logs: Path, tmp_path: Path
 ) -> None:
     """A policy never serves without a report that says why."""
-    silent = Replica(valkey_url, "silent")
-    silent.report(generation=0)
+    report_once(valkey_url, "silent")
     arguments = ["--logs", logs, "--store", valkey_url, "--reports", tmp_path / "reports"]
     with (
         redis.Redis.from_url(valkey_url) as client,
@@ -216,7 +231,6 @@ def test_a_signal_lets_a_promotion_end_with_its_report(
         assert whole(tmp_path / "reports")[0].name.endswith(".unfinished")
         assert command.stop() == 0
         active = RedisPolicyRegistry(client).active()
-    silent.stop()
     [report] = whole(tmp_path / "reports")
     verdict = json.loads((report / "verdict.json").read_text())
     assert active is not None
