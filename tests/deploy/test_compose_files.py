@@ -20,7 +20,7 @@ DEPLOY = ROOT / "deploy"
 
 
 def checker(name: str) -> str:
-    """A tool of the `deploy` extra; skips where it isn't installed, and fails where it is required."""
+    """A tool of the `deploy` extra, or what `missing` makes of its absence."""
     beside_python = shutil.which(name, path=str(Path(sys.executable).parent))
     found = compose_program() if name == "docker-compose" else beside_python
     if found is None:

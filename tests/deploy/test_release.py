@@ -44,7 +44,7 @@ def run(*command: object, folder: Path, **environ: str) -> str:
 
 
 def tool(name: str, *arguments: object, folder: Path) -> str:
-    """Run a module of the `deploy` extra; skips where it isn't installed, and fails where it is required."""
+    """Run a module of the `deploy` extra, or what `missing` makes of its absence."""
     if importlib.util.find_spec(name) is None:
         reason = f'no {name}: pip install -e ".[deploy]"'
         missing(reason)
