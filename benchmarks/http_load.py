@@ -65,7 +65,7 @@ SERVE = (
     "from router.settings import read_settings;"
     "config, port, workers, data, loop = sys.argv[1:];"
     "serve(read_settings(pathlib.Path(config)), host='127.0.0.1', port=int(port),"
-    " workers=int(workers), data=pathlib.Path(data), loop=loop)"
+    " workers=int(workers), data=pathlib.Path(data), grace_s=7, loop=loop)"
 )
 KEYS = StoreKeys()
 

@@ -65,6 +65,7 @@ def create_app(
     models: Mapping[str, ModelServer] | None = None,
     retrievers: Mapping[str, Retriever] | None = None,
     reader: EventReader | None = None,
+    drain_s: float = 0.0,
 ) -> Litestar:
     """The service over a store of events and a registry of policies.
 
@@ -78,6 +79,7 @@ def create_app(
         models: override the configured model servers, by name; the application closes them.
         retrievers: likewise the retrievers.
         reader: reads what the store holds; without it nobody here watches a rollout.
+        drain_s: how long it serves on once SIGTERM has made it unready; 0 leaves SIGTERM alone.
 
     Raises:
         SettingsError: a secret that is named isn't set, or a prompt template is wrong.
@@ -149,6 +151,8 @@ def create_app(
         await services.store_watch.start()
         if watch is not None:
             await watch.start()
+        if drain_s:
+            services.draining.heed_sigterm(drain_s)
         reporting = asyncio.create_task(_report_states(services), name="state-metrics")
         try:
             yield

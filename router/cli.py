@@ -50,13 +50,29 @@ def cli() -> None:
     "--grace",
     "grace_s",
     metavar="SECONDS",
-    default=7,
+    default=7,  # container engines wait for ten before they kill
     show_default=True,
     type=click.IntRange(1, 3600),
     help="How long answers under way may go on once it is told to stop.",
 )
+@click.option(
+    "--drain",
+    "drain_s",
+    metavar="SECONDS",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="How long to serve on, not ready any more, once it is told to stop: until a load balancer "
+    "has noticed.",
+)
 def serve(
-    config_path: Path | None, host: str, port: int, workers: int, data: Path, grace_s: int
+    config_path: Path | None,
+    host: str,
+    port: int,
+    workers: int,
+    data: Path,
+    grace_s: int,
+    drain_s: float,
 ) -> None:
     """Serve decisions over HTTP.
 
@@ -69,7 +85,15 @@ def serve(
     from router.serve import serve as run
 
     settings = read_settings(config_path)
-    run(settings, host=host, port=port, workers=workers, data=data, grace_s=grace_s)
+    run(
+        settings,
+        host=host,
+        port=port,
+        workers=workers,
+        data=data,
+        grace_s=grace_s,
+        drain_s=drain_s,
+    )
 
 
 @cli.command()

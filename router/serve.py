@@ -37,8 +37,6 @@ from router.retrieval.open_retrievers import open_retrievers
 from router.route_protocol import RouteProtocol
 from router.settings import RedisSettings, Settings
 
-# Shorter than the ten seconds that container engines wait before they kill, unless told otherwise.
-GRACE_S = 7
 # New objects, of which the garbage collector looks at those left over.
 _COLLECT_AFTER = 10_000
 
@@ -50,12 +48,14 @@ def serve(
     port: int,
     workers: int,
     data: Path,
-    grace_s: int = GRACE_S,
+    grace_s: int,
+    drain_s: float = 0.0,
     loop: Literal["asyncio", "uvloop"] = "asyncio",
 ) -> None:
     """Serve until told to stop; returns once every accepted event is safe.
 
-    Requests that are under way then have `grace_s` seconds to end.
+    Told by SIGTERM, it isn't ready any more, but serves on for `drain_s` seconds. Requests that are
+    under way then have `grace_s` seconds to end.
 
     Raises:
         PolicyError: the store, the encoder or a named secret can't be had.
@@ -67,7 +67,7 @@ def serve(
         if workers > 1:
             _collect_metrics_of_workers(data)
         config = uvicorn.Config(
-            functools.partial(build_app, settings_with_store, data),
+            functools.partial(build_app, settings_with_store, data, drain_s),
             factory=True,
             host=host,
             port=port,
@@ -93,7 +93,7 @@ def serve(
             sock.close()
 
 
-def build_app(settings: Settings, data: Path) -> Litestar:
+def build_app(settings: Settings, data: Path, drain_s: float = 0.0) -> Litestar:
     """The application over Redis; a worker process calls it once."""
     _use_one_thread()
     address = store_address(settings.redis, os.environ)
@@ -110,6 +110,7 @@ def build_app(settings: Settings, data: Path) -> Litestar:
         ),
         registry=RedisPolicyRegistry(client, prefix=settings.redis.prefix),
         environ=os.environ,
+        drain_s=drain_s,
         reader=RedisEventReader(client, prefix=settings.redis.prefix),
     )
     # What is loaded by now stays. Looked at in every full garbage collection, it would hold up all

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from router.answers.answerer import Answerer
 from router.deciding.decider import Decider
+from router.draining import Draining
 from router.drift_monitor import DriftMonitor
 from router.encoding_pool import EncodingPool
 from router.log.event_log import EventLog
@@ -31,6 +32,7 @@ class Services:
     encoding: EncodingPool
     store_watch: StoreWatch
     watch: RolloutWatch | None = None
+    draining: Draining = field(default_factory=Draining)
     batch_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def report_states(self) -> None:

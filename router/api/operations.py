@@ -20,15 +20,18 @@ class HealthController(Controller):
         return Health(status="live")
 
     @get("/ready", summary="Can it decide?", sync_to_thread=False)
-    def ready(self, services: NamedDependency[Services]) -> Health:
-        """200: it decides even without its store or on an older policy, and says so."""
+    def ready(self, services: NamedDependency[Services]) -> Response[Health]:
+        """200: it decides even without its store or on an older policy, and says so. 503: it is
+        about to stop; requests are still served.
+        """
         serving, refused = services.active.current, services.watcher.refused
         store = "up" if services.log.store_up else "down"
         breakers = services.answerer.backends.breakers
         backends: dict[str, str] = {b.name: b.state for b in breakers if b.state != "closed"}
         sound = store == "up" and serving.fallback is None and refused is None and not backends
-        return Health(
-            status="ready" if sound else "degraded",
+        stopping = services.draining.begun
+        health = Health(
+            status="stopping" if stopping else "ready" if sound else "degraded",
             policy=serving.policy.version,
             store=store,
             fallback=serving.fallback,
@@ -36,6 +39,7 @@ class HealthController(Controller):
             backends=backends,
             drift={state.test: state.finding for state in services.drift.states() if state.alarm},
         )
+        return Response(health, status_code=503 if stopping else 200)
 
 
 class MetricsController(Controller):

@@ -22,7 +22,8 @@ COMPOSE_FILES = ("compose.yaml", "compose.ci.yaml")
 SERVICES = (*REPLICAS, "balancer", "store", "exporter", "trainer", "prometheus")
 HOME = Path("/var/lib/rag-router")
 SECRETS = {
-    "STORE_PASSWORD": "store-5f2c9d4e",
+    # With what a configuration file would take for its own.
+    "STORE_PASSWORD": 'store 5f2c"9d\\4e',
     "ROUTER_API_KEYS": "caller-81b7aa02",
     "ROUTER_ADMIN_KEY": "admin-c40f6e19",
     "GRAFANA_PASSWORD": "grafana-unused",

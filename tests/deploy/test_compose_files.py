@@ -117,6 +117,13 @@ def test_a_service_stops_after_its_own_grace_has_passed() -> None:
     assert int(router["stop_grace_period"].removesuffix("s")) > int(grace.removeprefix("--grace="))
 
 
+def test_training_judges_by_the_configuration_of_the_service() -> None:
+    trainer, router = compose()["services"]["trainer"], compose()["services"]["router-1"]
+    mounted = next(volume for volume in router["volumes"] if ".toml" in volume)
+    assert mounted in trainer["volumes"]
+    assert f"--config={mounted.removesuffix(':ro').split(':')[-1]}" in trainer["command"]
+
+
 def test_compose_ci_swaps_images_and_builds_only() -> None:
     swapped = yaml.safe_load((DEPLOY / "compose.ci.yaml").read_text(encoding="utf-8"))
     assert {key for service in swapped["services"].values() for key in service} == {

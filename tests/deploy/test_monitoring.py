@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from policies.encoders import Encoder
 from policies.registries.redis_registry import RedisPolicyRegistry
+from policies.store_keys import StoreKeys
 from tests.deploy.balancer import Balancer
 from tests.deploy.expressions import panel_expressions
 from tests.deploy.prometheus_server import PrometheusServer
@@ -128,9 +130,8 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Ite
     """Replicas with every feature in use, an export that has run, and Prometheus."""
     directory = tmp_path_factory.mktemp("monitored")
     passages = [{"id": "emma", "text": "Jane Austen wrote Emma.", "score": 0.9}]
-    store = StoreServer("valkey")
-    store.start()
     with (
+        running_store() as store,
         FaultyBackend(passages=passages) as sound,
         FaultyBackend("status:500") as broken,
     ):
@@ -144,6 +145,8 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Ite
         ):
             put_policies(store.url, one, encoder)
             one.route()
+            # A decision is logged a moment after it is answered.
+            wait_until(lambda: decisions_in(store.url) > 0)
             exported = CliRunner().invoke(
                 main, ["export", "--from", store.url, "--to", str(directory / "logs"), "--json"]
             )
@@ -159,7 +162,23 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Ite
                 yield Monitored(prometheus, [one, two], traffic)
                 traffic.stopping.set()
                 traffic.join()
-    store.remove()
+
+
+@contextmanager
+def running_store() -> Iterator[StoreServer]:
+    """A store of these replicas' own."""
+    store = StoreServer("valkey")
+    store.start()
+    try:
+        yield store
+    finally:
+        store.remove()
+
+
+def decisions_in(url: str) -> int:
+    """How many the store holds."""
+    with redis.Redis.from_url(url) as client:
+        return int(client.xlen(StoreKeys().decisions))
 
 
 def test_every_panel_has_data(monitored: Monitored) -> None:

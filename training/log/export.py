@@ -32,6 +32,7 @@ from training.log.export_streams import (
 )
 from training.log.log_folder import LogPlace, log_folder
 from training.log.parts import TENANT_FOLDERS, part_files
+from training.progress import note
 from training.run_notes import note_success
 
 __all__ = ["ExportBusyError", "ExportReport", "LogExport"]
@@ -40,7 +41,11 @@ __all__ = ["ExportBusyError", "ExportReport", "LogExport"]
 # as its encoding, a table is copied once on its way, and its file is made in memory.
 BATCH_ENTRIES = 50_000
 _BATCH_BYTES = 64 * 2**20
-
+# KEYS: the log's name. ARGV: the name, if it has none. A full store takes this write: exporting is
+# what makes it less full.
+_NAME_LOG = """#!lua flags=allow-oom
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+"""
 
 T = TypeVar("T")
 
@@ -136,10 +141,14 @@ class LogExport:
             if "decisions" in stream.kinds
         )
 
+    def _log_id(self) -> str:
+        """The name of the store's log; given here where it has none yet."""
+        self._client.eval(_NAME_LOG, 1, self._keys.log_id, secrets.token_hex(8))
+        return str(self._client.get(self._keys.log_id).decode())
+
     def _begin(self) -> None:
         earlier = self._file.read()
-        self._client.set(self._keys.log_id, secrets.token_hex(8), nx=True)
-        log = self._client.get(self._keys.log_id).decode()
+        log = self._log_id()
         if earlier is not None and earlier.log != log:
             raise InputError(
                 "holds the log of another store, or of this one before it was emptied: export to "
@@ -196,8 +205,15 @@ class LogExport:
             trimmed = sum(self._trim(stream) for stream in self._streams)
             held_back = dict(self._state.kept)
             report = msgspec.structs.replace(report, trimmed=trimmed, held_back=held_back)
-        note_success(self._client, self._keys, "export")
+        self._note_success()
         return report
+
+    def _note_success(self) -> None:
+        # What was exported stays so, whatever becomes of the note.
+        try:
+            note_success(self._client, self._keys, "export")
+        except (redis.RedisError, RedisClusterException) as error:
+            note(f"that this export succeeded isn't noted in the store: {error}")
 
     def _missed(self, added: int) -> int:
         """How many more, of all entries ever added, were gone before they were read."""

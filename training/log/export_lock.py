@@ -23,9 +23,10 @@ from training.log.log_folder import LocalFolder, LogFolder, make_directories
 LOCK_FILE = "export.lock"
 LEASE_S = 30.0
 
+# A full store takes these writes, too: exporting is what makes it less full.
 # KEYS of the scripts: the lease, and the number of the last run, which has no end.
 # ARGV: the holder, the lease in ms. Another holder, or the last run's number.
-_ACQUIRE = """
+_ACQUIRE = """#!lua flags=allow-oom
 local holder = redis.call('GET', KEYS[1])
 if holder then return {holder, ''} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -33,7 +34,7 @@ return {'', redis.call('GET', KEYS[2]) or '0'}
 """
 # ARGV: the holder, the lease in ms, the last run when it was acquired, a number to be greater than.
 # 0 where another holds it, or has run since; a lease that has only expired is taken again.
-_NEXT_RUN = """
+_NEXT_RUN = """#!lua flags=allow-oom
 local holder = redis.call('GET', KEYS[1])
 local last = redis.call('GET', KEYS[2]) or '0'
 if (holder and holder ~= ARGV[1]) or last ~= ARGV[3] then return 0 end
@@ -43,7 +44,7 @@ redis.call('SET', KEYS[2], run)
 return run
 """
 # ARGV: the holder, the lease in ms, its run. 0 where another run has begun since.
-_CONFIRM = """
+_CONFIRM = """#!lua flags=allow-oom
 if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1

@@ -22,7 +22,9 @@ from training.cli import main
 from training.errors import EmptyLogError, InputError
 from training.log.export import ExportBusyError, ExportReport, LogExport
 from training.log.export_batch import DamagedEntry
+from training.log.export_lock import LEASE_S, StoreLease
 from training.log.log_files import read_log
+from training.log.log_folder import log_folder
 from training.log.store import connect
 
 DAY = 86_400.0
@@ -248,6 +250,26 @@ def test_trimming_removes_what_is_written_and_nothing_else(
     append(client, [decision(30)])
     assert export(client, tmp_path).decisions == 1
     assert len(rows(tmp_path, "decisions")) == 31
+
+
+def test_a_full_store_is_exported_and_trimmed(
+    store_server: StoreServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first export of all, into a directory; and a lease, as object storage needs one."""
+    with redis.Redis.from_url(store_server.url) as client:
+        append(client, [decision(number) for number in range(300)])
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            client.set("more", "x")
+        lease = StoreLease(log_folder(tmp_path), client, StoreKeys(), LEASE_S)
+        lease.acquire()
+        assert lease.next_run(0) == 1
+        lease.confirm()
+        lease.release()
+        report = export(client, tmp_path / "logs", trim=True)
+    assert (report.decisions, report.trimmed) == (300, 300)
+    assert "isn't noted in the store" in capsys.readouterr().err
 
 
 def test_two_exports_into_one_directory_are_refused(client: redis.Redis, tmp_path: Path) -> None:
