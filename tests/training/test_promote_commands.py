@@ -17,6 +17,8 @@ from policies.registries import ReplicaStatus
 from policies.registries.redis_registry import RedisPolicyRegistry
 from policies.rule_policy import RulePolicy
 from tests.event_factory import NOON, decision, feedback
+from tests.stores import StoreServer, wait_until
+from tests.training.policy_command import PolicyCommand
 from training.cli import main
 from training.log.log_files import decisions_table, feedback_table, write_part
 
@@ -274,6 +276,37 @@ def test_a_replica_that_says_nothing_is_named(valkey_url: str, policies: list[Pa
     silent.stop()
     assert result.exit_code == 1
     assert "silent didn't report within 0.05 s" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+def test_a_store_that_drops_after_the_change_doesnt_make_it_a_failure(
+    valkey_server: StoreServer, policies: list[Path], tmp_path: Path, command: str
+) -> None:
+    """Who repeats a rollback that seems to have failed would go one policy too far."""
+    url = valkey_server.url
+    before = version_of(policies[0]) if command == "rollback" else None
+    for directory in policies if command == "rollback" else []:
+        promote(url, directory)
+    given = ["--policy", policies[1], "--override", "x"] if command == "promote" else []
+    with redis.Redis.from_url(url) as client:
+        registry = RedisPolicyRegistry(client)
+        status = ReplicaStatus(
+            replica="silent", version="rules", generation=0, arms=ARMS, feature_version="", at=0.0
+        )
+        registry.report_replica(status, expires_s=600.0)
+        stood = registry.generation()
+        arguments = [command, *given, "--store", url, "--wait", 60, "--json"]
+        with PolicyCommand(tmp_path, *arguments) as running:
+            wait_until(lambda: registry.generation() > stood)
+            valkey_server.kill()
+            assert running.process.wait(timeout=60) == 0, running.stderr
+            answer = json.loads(running.stdout)
+    assert "done, but the replicas couldn't be asked: " in running.stderr
+    [swap] = answer["replicas"]
+    assert (swap["replica"], swap["seconds"], swap["problem"]) == ("silent", None, None)
+    assert swap["unasked"]
+    stands = answer["activation" if command == "promote" else "active"]
+    assert stands["version"] == (before or version_of(policies[1]))
 
 
 def test_without_replicas_the_next_to_start_will_serve_it(
