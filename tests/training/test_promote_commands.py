@@ -96,8 +96,13 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def write_log(directory: Path, rounds: int) -> None:
-    """A log of uniform draws between two arms, where `retrieve` is right and `finetuned` wrong."""
+def write_log(
+    directory: Path, rounds: int, *, retrieve: float = 0.9, version: str = "0123456789abcdef"
+) -> None:
+    """A log of uniform draws between two arms, where `retrieve` is right and `finetuned` wrong.
+
+    `retrieve` is how often that is right, `version` the policy that draws.
+    """
     draws = np.random.default_rng(0)
     decisions, values = [], []
     for number in range(rounds):
@@ -106,6 +111,7 @@ def write_log(directory: Path, rounds: int) -> None:
         made = msgspec.structs.replace(
             decision(number, at=NOON + number),
             arm=arm,
+            policy_version=version,
             propensity=0.5,
             probabilities=[0.5, 0.5, 0.0],
             weights={"quality": 1.0},
@@ -113,7 +119,7 @@ def write_log(directory: Path, rounds: int) -> None:
             query_hash=f"{number:016x}",
         )
         decisions.append(made)
-        right = draws.random() < (0.9 if arm == "retrieve" else 0.2)
+        right = draws.random() < (retrieve if arm == "retrieve" else 0.2)
         values.append(feedback(number, at=NOON + number, value=float(right)))
     write_part(decisions_table(decisions), directory, "decisions", "made")
     write_part(feedback_table(values), directory, "feedback", "made")
@@ -179,6 +185,24 @@ def test_a_policy_not_proven_better_is_refused_by_condition(
     assert overridden.exit_code == 0
     assert "FAILED  advantage" in overridden.stderr
     assert "the gate is overridden: on purpose" in overridden.stderr
+
+
+def test_a_log_of_a_policy_that_was_rolled_back_is_refused_without_a_look(
+    valkey_url: str, policies: list[Path], tmp_path: Path
+) -> None:
+    """The built-in rules serve, and it says nothing of what they do; an override still promotes."""
+    taken_back = version_of(policies[0])
+    write_log(tmp_path / "logs", 1_500, version=taken_back)
+    write_policy(tmp_path / "good", 0.9)
+    promote(valkey_url, policies[0])
+    run("rollback", "--store", valkey_url)
+    arguments = ["--policy", tmp_path / "good", "--logs", tmp_path / "logs", "--store", valkey_url]
+    result = run("promote", *arguments)
+    assert result.exit_code == 1
+    assert f"the log ends with decisions of {taken_back}, but the built-in rules" in result.stderr
+    with redis.Redis.from_url(valkey_url) as client:
+        assert RedisPolicyRegistry(client).looks(taken_back) == []
+    assert run("promote", *arguments, "--override", "on purpose").exit_code == 0
 
 
 def test_a_log_too_small_to_judge_by_says_so(valkey_url: str, tmp_path: Path) -> None:

@@ -35,7 +35,12 @@ NEW_DECISIONS = 1_000
 @registry_options
 @directory_option("--reports", required=True, help="Where each run's report is kept.")
 @every_option("Run again and again, from start to start, such as 6h; stop it with SIGTERM.")
-@click.option("--keep", type=click.IntRange(1), help="Reports to keep, the latest.  [default: all]")
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    help="Of runs that changed nothing, how many reports "
+    "to keep, the latest; a promotion's stays.  [default: all]",
+)
 @click.option("--objective", help="A name, or weights as JSON.  [default: each request's own]")
 @click.option(
     "--holdout",
@@ -87,8 +92,8 @@ def command(
     """Train on the log, and let the policy serve if the gate finds it proven better.
 
     Each run leaves a folder in REPORTS, named by when it began (UTC): the policy, train.json,
-    evaluate.json, the owner's report.html, and verdict.json, which says what it came to. Nothing of
-    a run that fails or is stopped is kept.
+    evaluate.json, the owner's report.html, and verdict.json, which says what it came to. A
+    run that fails or is stopped leaves one only if a look was taken or its policy may be active.
 
     Exits with status 0 where a policy was promoted and where the gate refused it, or the log had
     too little to tell: the output says which. With --every a run that fails is told on standard
@@ -153,4 +158,4 @@ def _again_and_again(run: Callable[[], None], every_s: float, stop: StopRequest)
     try:
         again_and_again(tried, every_s, stop)
     except KeyboardInterrupt:
-        note("stopped; the run at hand is given up, nothing of it is kept")
+        note("stopped; the run at hand is given up")
