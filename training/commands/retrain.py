@@ -1,5 +1,7 @@
 """`rag-policy retrain`: the whole way from the log to what serves, once or on a schedule."""
 
+import math
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +30,32 @@ if TYPE_CHECKING:
     from training.log.log_folder import LogPlace
 
 NEW_DECISIONS = 1_000
+_URI = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+
+def _local(_context: click.Context, _option: click.Parameter, place: Path) -> Path:
+    """Refuse the URI of object storage: a report is renamed into its place, and locked."""
+    if _URI.match(str(place)):
+        raise click.BadParameter(f"{place} is no local directory, and reports are kept in one")
+    return place
+
+
+def _number(_context: click.Context, _option: click.Parameter, share: float | None) -> float | None:
+    """Refuse nan, which lies in every range."""
+    if share is not None and math.isnan(share):
+        raise click.BadParameter("nan is no number between 0 and 1")
+    return share
 
 
 @click.command()
 @log_option("--logs", required=True, help="The log that `export` writes: a directory or s3://.")
 @registry_options
-@directory_option("--reports", required=True, help="Where each run's report is kept.")
+@directory_option(
+    "--reports",
+    required=True,
+    callback=_local,
+    help="The local directory where each run's report is kept.",
+)
 @every_option("Run again and again, from start to start, such as 6h; stop it with SIGTERM.")
 @click.option(
     "--keep",
@@ -45,6 +67,7 @@ NEW_DECISIONS = 1_000
 @click.option(
     "--holdout",
     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    callback=_number,
     help="Share of the log, the latest, to judge by.  [default: 0.3, once that is enough for the "
     "gate]",
 )
@@ -135,8 +158,9 @@ def command(
     with stop_requests(interrupts=True) as stop:
 
         def run() -> None:
-            show(retrain(plan, folders, stop))
+            result = retrain(plan, folders, stop)
             note_success_at(location, prefix, secrets, "training")
+            show(result)
 
         if every_s is None:
             run()
@@ -151,6 +175,8 @@ def _again_and_again(run: Callable[[], None], every_s: float, stop: StopRequest)
                 run()
         except CommandFailed as failed:
             note(f"failed: {failed.format_message()}; the next run is due as planned")
+        except BrokenPipeError:
+            raise  # who read our output has left: there is nobody to go on for
         except Exception:  # a fault of ours mustn't end the schedule either
             traceback.print_exc()
             note(f"failed; the next run is due as planned, every {shown_duration(every_s)}")

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -248,6 +250,10 @@ def test_a_policy_that_a_replica_cant_serve_is_refused(
         (["--objective", "cheapest"], 2, "cheapest"),
         (["--every", "often"], 2, "is no duration above 0"),
         (["--holdout", "0"], 2, "--holdout"),
+        (["--holdout", "nan"], 2, "nan is no number between 0 and 1"),
+        (["--reports", "s3://bucket/reports"], 2, "is no local directory"),
+        (["--store", "redis://127.0.0.1:1/0?socket_timeout=abc"], 2, "?socket_timeout"),
+        (["--store", "redis://127.0.0.1:1/0?foo=1"], 2, "isn't known"),
         (["--reports", "/proc/nowhere"], 2, "name another with --reports"),
     ],
 )
@@ -277,6 +283,24 @@ def test_every_run_is_told_and_a_failed_one_is_followed_by_the_next(
         assert command.stop() == 0
     assert 2 <= len(whole(tmp_path / "reports")) <= 3  # it may be stopped before the oldest goes
     assert "Traceback" not in command.stderr
+
+
+def test_a_schedule_whose_reader_has_left_ends(valkey_url: str, logs: Path, tmp_path: Path) -> None:
+    """It is no failed run that another one follows."""
+    arguments = ["--logs", logs, "--store", valkey_url, "--reports", tmp_path / "reports"]
+    words = ["retrain", *map(str, arguments), "--every", "1d"]
+    with (tmp_path / "stderr").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "training.cli", *words], stdout=subprocess.PIPE, stderr=err
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        try:
+            assert process.wait(timeout=90) == 1
+        finally:
+            process.kill()
+    assert "the next run is due" not in (tmp_path / "stderr").read_text()
+    assert len(whole(tmp_path / "reports")) == 1
 
 
 @pytest.mark.parametrize(
