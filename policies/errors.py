@@ -13,6 +13,7 @@ PolicyError                      400  base: the message says what is wrong and w
 ├── UnknownPolicyError           404  a policy version that the registry doesn't hold
 ├── ShareError                   400  a canary's share that isn't between 0 and 1
 ├── AlreadyActiveError           409  a candidate that serves already
+├── ActiveChangedError           409  what serves was changed meanwhile, or a rollout began
 ├── RolloutChangedError          409  another rollout was begun, or this one ended, meanwhile
 └── RollbackError                409  nothing to roll back to
 """
@@ -120,6 +121,13 @@ class AlreadyActiveError(PolicyError):
 
     status = 409
     kind = "already-active"
+
+
+class ActiveChangedError(PolicyError):
+    """An activation in place of what isn't active any more, or while a rollout is under way."""
+
+    status = 409
+    kind = "active-changed"
 
 
 class RolloutChangedError(PolicyError):

@@ -9,8 +9,9 @@ A `+cluster` or `+sentinel` URL that begins with `rediss` speaks TLS with every 
 connects: this says what to connect to.
 """
 
+from collections.abc import Callable
 from typing import Literal
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
@@ -23,6 +24,15 @@ SCHEMES = (
     "redis+sentinel",
     "rediss+sentinel",
 )
+# What may follow ? in one server's URL, and how it is read; these begin with ssl_ only with TLS.
+_OPTIONS: dict[str, Callable[[str], object]] = {
+    **dict.fromkeys(("db", "health_check_interval", "max_connections", "protocol"), int),
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout"), float),
+    **dict.fromkeys(("client_name", "retry_on_timeout", "socket_keepalive"), str),
+    **dict.fromkeys(("username", "password"), str),
+    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"), str),
+    **dict.fromkeys(("ssl_cert_reqs", "ssl_check_hostname", "ssl_password"), str),
+}
 _PORTS = {"cluster": 6379, "sentinel": 26379}
 
 Kind = Literal["server", "cluster", "sentinel"]
@@ -106,11 +116,28 @@ def _server(url: str, password: str | None) -> StoreAddress:
         _port(parts)
         if parts.path not in ("", "/") and not parts.path[1:].isdigit():
             raise ValueError("may end with a database's number, such as /0")
+    _require_options(parts)
     if password is not None:
         user, _, host = parts.netloc.rpartition("@")
         user = user.partition(":")[0]
         url = parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
     return StoreAddress(kind="server", url=url, password=password or parts.password)
+
+
+def _require_options(parts: SplitResult) -> None:
+    tls = parts.scheme == "rediss"
+    known = [name for name in _OPTIONS if tls or not name.startswith("ssl_")]
+    if parts.scheme == "unix":
+        known.remove("socket_keepalive")
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in known:
+            raise ValueError(
+                f"has a ?option that isn't known: those of {parts.scheme}:// are {', '.join(known)}"
+            )
+        try:
+            _OPTIONS[name](value)
+        except ValueError:
+            raise ValueError(f"has a ?{name} that is no number") from None
 
 
 def _of_cluster(address: StoreAddress, path: str) -> StoreAddress:

@@ -15,12 +15,14 @@ _POLL_S = 0.02
 class ReplicaSwap(msgspec.Struct, frozen=True, kw_only=True):
     """How one replica took a change: the seconds it needed, or why it didn't.
 
-    `seconds` is None where it didn't report in time, or refused; then `problem` says which.
+    `seconds` is None where it didn't report in time, or refused; then `problem` says which. Where
+    it couldn't be asked, which says nothing of how it took the change, `unasked` says why.
     """
 
     replica: str
     seconds: float | None = None
     problem: str | None = None
+    unasked: str | None = None
 
 
 def require_fit(policy: Policy, replicas: Sequence[ReplicaStatus]) -> None:

@@ -35,25 +35,26 @@ class StopRequest:
     """Whether SIGTERM or SIGINT has come, for as long as `stop_requests` lasts.
 
     While `interrupts` holds, a signal also ends what is under way by the exception that it would
-    have raised otherwise; else only the second one does.
+    have raised otherwise; else only the second one does. While it is `held`, none does.
     """
 
     def __init__(self, *, interrupts: bool) -> None:
         """Store whether a signal ends what is under way."""
         self.made = False
         self._interrupts = interrupts
+        self._held = 0
         # Not a threading.Event: a handler that sets one may find its lock held by this thread.
         self._read, self._write = os.pipe()
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let what must not be left half done end first."""
-        before, self._interrupts = self._interrupts, False
+        """Let what must not be left half done end first, however many signals come."""
+        self._held += 1
         try:
             yield
         finally:
-            self._interrupts = before
+            self._held -= 1
 
     def wait(self, seconds: float) -> bool:
         """Whether a stop was asked for, within these seconds at most."""
@@ -64,7 +65,7 @@ class StopRequest:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         again, self.made = self.made, True
         os.write(self._write, b"\0")
-        if not (again or self._interrupts):
+        if self._held or not (again or self._interrupts):
             return
         before = self._before[signal.Signals(number)]
         if callable(before):

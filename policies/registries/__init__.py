@@ -57,12 +57,18 @@ class PolicyRegistry(Protocol):
     def manifests(self) -> list[Manifest]:
         """The manifests of all stored policies, oldest first by `created_at`."""
 
-    def activate(self, version: str, *, by: str = "", note: str = "") -> Activation:
+    def activate(
+        self, version: str, *, by: str = "", note: str = "", in_place_of: str | None = None
+    ) -> Activation:
         """Make a version the active one; activating the active one again changes nothing.
 
         A rollout ends with it: the candidate's as promoted, another's as replaced.
 
-        Raises UnknownPolicyError where it isn't stored.
+        `in_place_of` is the version that must be active still, "" for the rules, and then no
+        rollout may be under way; without it the version becomes active whatever is.
+
+        Raises UnknownPolicyError where it isn't stored, ActiveChangedError where what it is to be
+        in place of isn't so any more: then nothing changes.
         """
 
     def rollback(self, *, by: str = "", note: str = "") -> Activation | None:

@@ -7,6 +7,7 @@ import msgspec
 
 from policies.artifact import MANIFEST, Artifact, Manifest, pack_artifact, unpack_version
 from policies.errors import (
+    ActiveChangedError,
     AlreadyActiveError,
     RollbackError,
     RolloutChangedError,
@@ -48,9 +49,14 @@ class MemoryPolicyRegistry:
         ]
         return sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.version))
 
-    def activate(self, version: str, *, by: str = "", note: str = "") -> Activation:
+    def activate(
+        self, version: str, *, by: str = "", note: str = "", in_place_of: str | None = None
+    ) -> Activation:
         self._require(version)
         active = self.active()
+        stands = active.version if active is not None else ""
+        if in_place_of is not None and (stands != in_place_of or self._rollout is not None):
+            raise active_changed(version, in_place_of)
         if active is not None and active.version == version:
             return active
         activation = Activation(version=version, at=self._clock(), by=by, note=note)
@@ -181,6 +187,16 @@ def already_active(version: str) -> AlreadyActiveError:
     """The error for a rollout of the active policy."""
     return AlreadyActiveError(
         f"policy {version} is active already: only another policy can be its candidate",
+        field="version",
+    )
+
+
+def active_changed(version: str, in_place_of: str) -> ActiveChangedError:
+    """The error for an activation that somebody else's change came before."""
+    before = f"policy {in_place_of}" if in_place_of else "the built-in rules"
+    return ActiveChangedError(
+        f"policy {version} was to serve in place of {before}, but what serves was changed or a "
+        "rollout was begun meanwhile: nothing is changed now",
         field="version",
     )
 

@@ -15,6 +15,7 @@ from policies.errors import RollbackError, RolloutChangedError
 from policies.registries import Activation, ReplicaStatus, registry_scripts
 from policies.registries.memory import (
     PAST_ROLLOUTS,
+    active_changed,
     already_active,
     began,
     rollout_changed,
@@ -69,7 +70,9 @@ class RedisPolicyRegistry:
         manifests = [manifest for manifest in found if manifest is not None]
         return sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.version))
 
-    def activate(self, version: str, *, by: str = "", note: str = "") -> Activation:
+    def activate(
+        self, version: str, *, by: str = "", note: str = "", in_place_of: str | None = None
+    ) -> Activation:
         wanted = Activation(version=version, at=self._clock(), by=by, note=note)
         keys = (
             self._keys.policy(version),
@@ -80,9 +83,14 @@ class RedisPolicyRegistry:
             self._keys.past_rollouts,
         )
         encoded, tail = msgspec.json.encode(wanted), self._ending(by, note)
-        active = self._run(registry_scripts.ACTIVATE, keys, version, encoded, by, note, *tail)
+        seen = () if in_place_of is None else (in_place_of,)
+        active = self._run(
+            registry_scripts.ACTIVATE, keys, version, encoded, by, note, *tail, *seen
+        )
         if active is None:
             raise unknown_policy(version, self._versions())
+        if active == b"changed":
+            raise active_changed(version, in_place_of or "")
         return _activation(active)
 
     def rollback(self, *, by: str = "", note: str = "") -> Activation | None:

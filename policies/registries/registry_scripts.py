@@ -80,13 +80,18 @@ return 1
 """
 
 # KEYS: policy, activations, generation, audit, rollout, past rollouts. ARGV: version, activation,
-# who, why, audit length, past length, ending.
-# Answers false for a version that isn't stored, else the active activation.
+# who, why, audit length, past length, ending, and where that matters the version that must be
+# active ('' for none), with no rollout beside it.
+# Answers false for a version that isn't stored, else 'changed' or the active activation.
 ACTIVATE = (
     _END
     + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local active = redis.call('LINDEX', KEYS[2], -1)
+if ARGV[8] then
+  local stands = active and cjson.decode(active)['version'] or ''
+  if stands ~= ARGV[8] or redis.call('EXISTS', KEYS[5]) == 1 then return 'changed' end
+end
 if active and cjson.decode(active)['version'] == ARGV[1] then return active end
 redis.call('RPUSH', KEYS[2], ARGV[2])
 redis.call('INCR', KEYS[3])

@@ -9,6 +9,10 @@ from policies.store_url import StoreAddress, parse_store_url
     ("url", "address"),
     [
         ("redis://host:1/2", StoreAddress(kind="server", url="redis://host:1/2")),
+        (
+            "rediss://h/1?socket_timeout=2.5&ssl_ca_certs=ca.pem",
+            StoreAddress(kind="server", url="rediss://h/1?socket_timeout=2.5&ssl_ca_certs=ca.pem"),
+        ),
         ("unix:///run/a%20b", StoreAddress(kind="server", url="unix:///run/a%20b")),
         (
             "redis+cluster://a:7000,b,[::1]:7002",
@@ -63,6 +67,9 @@ def test_sentinels_have_a_password_of_their_own() -> None:
         ("redis+magic://host", "must begin with redis://"),
         ("redis://host:99999", "wrong port"),
         ("redis://host/x", "database's number"),
+        ("redis://h/0?socket_timeout=abc", "has a .socket_timeout that is no number"),
+        ("redis://h/0?foo=1", "a .option that isn't known: those of redis:// are db, "),
+        ("redis://h?ssl_ca_certs=ca.pem", "isn't known"),
         ("redis+cluster://", "names no host"),
         ("redis+cluster://a,,b", "names no host"),
         ("redis+cluster://a:x", "wrong port"),

@@ -17,6 +17,8 @@ from policies.registries import ReplicaStatus
 from policies.registries.redis_registry import RedisPolicyRegistry
 from policies.rule_policy import RulePolicy
 from tests.event_factory import NOON, decision, feedback
+from tests.stores import StoreServer, wait_until
+from tests.training.policy_command import PolicyCommand
 from training.cli import main
 from training.log.log_files import decisions_table, feedback_table, write_part
 
@@ -94,8 +96,13 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def write_log(directory: Path, rounds: int) -> None:
-    """A log of uniform draws between two arms, where `retrieve` is right and `finetuned` wrong."""
+def write_log(
+    directory: Path, rounds: int, *, retrieve: float = 0.9, version: str = "0123456789abcdef"
+) -> None:
+    """A log of uniform draws between two arms, where `retrieve` is right and `finetuned` wrong.
+
+    `retrieve` is how often that is right, `version` the policy that draws.
+    """
     draws = np.random.default_rng(0)
     decisions, values = [], []
     for number in range(rounds):
@@ -104,6 +111,7 @@ def write_log(directory: Path, rounds: int) -> None:
         made = msgspec.structs.replace(
             decision(number, at=NOON + number),
             arm=arm,
+            policy_version=version,
             propensity=0.5,
             probabilities=[0.5, 0.5, 0.0],
             weights={"quality": 1.0},
@@ -111,7 +119,7 @@ def write_log(directory: Path, rounds: int) -> None:
             query_hash=f"{number:016x}",
         )
         decisions.append(made)
-        right = draws.random() < (0.9 if arm == "retrieve" else 0.2)
+        right = draws.random() < (retrieve if arm == "retrieve" else 0.2)
         values.append(feedback(number, at=NOON + number, value=float(right)))
     write_part(decisions_table(decisions), directory, "decisions", "made")
     write_part(feedback_table(values), directory, "feedback", "made")
@@ -177,6 +185,24 @@ def test_a_policy_not_proven_better_is_refused_by_condition(
     assert overridden.exit_code == 0
     assert "FAILED  advantage" in overridden.stderr
     assert "the gate is overridden: on purpose" in overridden.stderr
+
+
+def test_a_log_of_a_policy_that_was_rolled_back_is_refused_without_a_look(
+    valkey_url: str, policies: list[Path], tmp_path: Path
+) -> None:
+    """The built-in rules serve, and it says nothing of what they do; an override still promotes."""
+    taken_back = version_of(policies[0])
+    write_log(tmp_path / "logs", 1_500, version=taken_back)
+    write_policy(tmp_path / "good", 0.9)
+    promote(valkey_url, policies[0])
+    run("rollback", "--store", valkey_url)
+    arguments = ["--policy", tmp_path / "good", "--logs", tmp_path / "logs", "--store", valkey_url]
+    result = run("promote", *arguments)
+    assert result.exit_code == 1
+    assert f"the log ends with decisions of {taken_back}, but the built-in rules" in result.stderr
+    with redis.Redis.from_url(valkey_url) as client:
+        assert RedisPolicyRegistry(client).looks(taken_back) == []
+    assert run("promote", *arguments, "--override", "on purpose").exit_code == 0
 
 
 def test_a_log_too_small_to_judge_by_says_so(valkey_url: str, tmp_path: Path) -> None:
@@ -274,6 +300,37 @@ def test_a_replica_that_says_nothing_is_named(valkey_url: str, policies: list[Pa
     silent.stop()
     assert result.exit_code == 1
     assert "silent didn't report within 0.05 s" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+def test_a_store_that_drops_after_the_change_doesnt_make_it_a_failure(
+    valkey_server: StoreServer, policies: list[Path], tmp_path: Path, command: str
+) -> None:
+    """Who repeats a rollback that seems to have failed would go one policy too far."""
+    url = valkey_server.url
+    before = version_of(policies[0]) if command == "rollback" else None
+    for directory in policies if command == "rollback" else []:
+        promote(url, directory)
+    given = ["--policy", policies[1], "--override", "x"] if command == "promote" else []
+    with redis.Redis.from_url(url) as client:
+        registry = RedisPolicyRegistry(client)
+        status = ReplicaStatus(
+            replica="silent", version="rules", generation=0, arms=ARMS, feature_version="", at=0.0
+        )
+        registry.report_replica(status, expires_s=600.0)
+        stood = registry.generation()
+        arguments = [command, *given, "--store", url, "--wait", 60, "--json"]
+        with PolicyCommand(tmp_path, *arguments) as running:
+            wait_until(lambda: registry.generation() > stood)
+            valkey_server.kill()
+            assert running.process.wait(timeout=60) == 0, running.stderr
+            answer = json.loads(running.stdout)
+    assert "done, but the replicas couldn't be asked: " in running.stderr
+    [swap] = answer["replicas"]
+    assert (swap["replica"], swap["seconds"], swap["problem"]) == ("silent", None, None)
+    assert swap["unasked"]
+    stands = answer["activation" if command == "promote" else "active"]
+    assert stands["version"] == (before or version_of(policies[1]))
 
 
 def test_without_replicas_the_next_to_start_will_serve_it(

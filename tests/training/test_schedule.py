@@ -62,13 +62,14 @@ def test_a_second_signal_ends_what_the_first_let_go_on() -> None:
     assert reached == ["after the first"]
 
 
-def test_where_signals_interrupt_what_is_held_still_ends_first() -> None:
+def test_where_signals_interrupt_what_is_held_still_ends_first_however_many_come() -> None:
     reached: list[str] = []
 
     def held() -> None:
         with stop_requests(interrupts=True) as stop:
             with stop.held():
                 signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
                 reached.append("held")
             assert stop.wait(3_600.0)
             signal.raise_signal(signal.SIGINT)

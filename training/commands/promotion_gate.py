@@ -1,5 +1,6 @@
 """`promote`'s gate: what must hold before a look, the look itself, and each condition told."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,11 @@ def gate_verdict(
     config: Path | None,
     registry: PolicyRegistry,
     active: Activation | None,
+    on_look: Callable[[], None] = lambda: None,
 ) -> "Verdict":
     """How a policy stands on a log against what served, as one more look at that incumbent.
+
+    No look is taken where the log isn't of what serves: that is refused whatever it would show.
 
     Args:
         policy: the candidate.
@@ -54,11 +58,14 @@ def gate_verdict(
         objective: a name, or weights as JSON; None leaves each decision its own.
         config: the router.toml that the service runs with.
         registry: where looks are counted.
-        active: what serves, which the log's last decisions must have been drawn by.
+        active: what serves, which the log's last decisions must have been drawn by; None for the
+            rules, which no published policy may have drawn them instead of.
+        on_look: called once a look is recorded.
     """
     from policies.exploration import Exploration
     from training.engines.local import LocalEngine
-    from training.judge.gate import judge_unseen, require_incumbent
+    from training.judge.gate import Verdict as Answer
+    from training.judge.gate import incumbent_condition, judge_unseen, require
     from training.judge.judged_log import opened_log
     from training.judge.looks import look_of
 
@@ -67,6 +74,14 @@ def gate_verdict(
     opened = opened_log(logs, policy, LocalEngine(), scratch=scratch, arms=policy.arms)
     with progress("judging"), opened as (parts, found):
         mine = found.unseen
+        published = [manifest.version for manifest in registry.manifests()]
+        serves = None if active is None else active.version
+        incumbent_serves = incumbent_condition(parts.policy_version, serves, published)
+        if mine.enough and incumbent_serves is not None and not incumbent_serves.passed:
+            rows = len(mine.rounds)
+            return Answer(
+                promote=False, policy=policy.version, rows=rows, conditions=[incumbent_serves]
+            )
         exploration = settings.exploration or Exploration()
         number = 1
         if mine.enough:
@@ -74,6 +89,7 @@ def gate_verdict(
             incumbent = str(mine.rounds.policy_versions[-1])
             look = look_of(mine.rounds, policy, weights, exploration)
             number = registry.record_look(incumbent, look)
+            on_look()
         verdict = judge_unseen(
             mine,
             policy,
@@ -83,9 +99,7 @@ def gate_verdict(
             look=number,
             read=found.read([weights], exploration)[0] if mine.enough else None,
         )
-    if active is not None:
-        verdict = require_incumbent(verdict, parts.policy_version, active.version)
-    return verdict
+    return verdict if incumbent_serves is None else require(verdict, incumbent_serves)
 
 
 def tell_conditions(verdict: "Verdict") -> None:

@@ -1,5 +1,7 @@
 """`rag-policy retrain`: the whole way from the log to what serves, once or on a schedule."""
 
+import math
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,18 +30,44 @@ if TYPE_CHECKING:
     from training.log.log_folder import LogPlace
 
 NEW_DECISIONS = 1_000
+_URI = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+
+def _local(_context: click.Context, _option: click.Parameter, place: Path) -> Path:
+    """Refuse the URI of object storage: a report is renamed into its place, and locked."""
+    if _URI.match(str(place)):
+        raise click.BadParameter(f"{place} is no local directory, and reports are kept in one")
+    return place
+
+
+def _number(_context: click.Context, _option: click.Parameter, share: float | None) -> float | None:
+    """Refuse nan, which lies in every range."""
+    if share is not None and math.isnan(share):
+        raise click.BadParameter("nan is no number between 0 and 1")
+    return share
 
 
 @click.command()
 @log_option("--logs", required=True, help="The log that `export` writes: a directory or s3://.")
 @registry_options
-@directory_option("--reports", required=True, help="Where each run's report is kept.")
+@directory_option(
+    "--reports",
+    required=True,
+    callback=_local,
+    help="The local directory where each run's report is kept.",
+)
 @every_option("Run again and again, from start to start, such as 6h; stop it with SIGTERM.")
-@click.option("--keep", type=click.IntRange(1), help="Reports to keep, the latest.  [default: all]")
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    help="Of runs that changed nothing, how many reports "
+    "to keep, the latest; a promotion's stays.  [default: all]",
+)
 @click.option("--objective", help="A name, or weights as JSON.  [default: each request's own]")
 @click.option(
     "--holdout",
     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    callback=_number,
     help="Share of the log, the latest, to judge by.  [default: 0.3, once that is enough for the "
     "gate]",
 )
@@ -87,8 +115,8 @@ def command(
     """Train on the log, and let the policy serve if the gate finds it proven better.
 
     Each run leaves a folder in REPORTS, named by when it began (UTC): the policy, train.json,
-    evaluate.json, the owner's report.html, and verdict.json, which says what it came to. Nothing of
-    a run that fails or is stopped is kept.
+    evaluate.json, the owner's report.html, and verdict.json, which says what it came to. A
+    run that fails or is stopped leaves one only if a look was taken or its policy may be active.
 
     Exits with status 0 where a policy was promoted and where the gate refused it, or the log had
     too little to tell: the output says which. With --every a run that fails is told on standard
@@ -130,8 +158,9 @@ def command(
     with stop_requests(interrupts=True) as stop:
 
         def run() -> None:
-            show(retrain(plan, folders, stop))
+            result = retrain(plan, folders, stop)
             note_success_at(location, prefix, secrets, "training")
+            show(result)
 
         if every_s is None:
             run()
@@ -146,6 +175,8 @@ def _again_and_again(run: Callable[[], None], every_s: float, stop: StopRequest)
                 run()
         except CommandFailed as failed:
             note(f"failed: {failed.format_message()}; the next run is due as planned")
+        except BrokenPipeError:
+            raise  # who read our output has left: there is nobody to go on for
         except Exception:  # a fault of ours mustn't end the schedule either
             traceback.print_exc()
             note(f"failed; the next run is due as planned, every {shown_duration(every_s)}")
@@ -153,4 +184,4 @@ def _again_and_again(run: Callable[[], None], every_s: float, stop: StopRequest)
     try:
         again_and_again(tried, every_s, stop)
     except KeyboardInterrupt:
-        note("stopped; the run at hand is given up, nothing of it is kept")
+        note("stopped; the run at hand is given up")

@@ -1,6 +1,7 @@
 """One run of `rag-policy retrain`: train, evaluate, ask the gate, promote; with its report."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -8,9 +9,11 @@ import click
 import msgspec
 
 from policies.artifact import Manifest, write_artifact
+from policies.errors import ActiveChangedError
 from policies.policy import Policy
 from policies.registries import Activation, PolicyRegistry, ReplicaStatus
 from policies.settings import PolicySettings
+from training.atomic_file import sync_directory, write_durably
 from training.commands.engine_options import open_engine
 from training.commands.evaluate_on_logs import Asked, evaluate_on_logs
 from training.commands.promotion_gate import gate_verdict, require_promotable, tell_conditions
@@ -27,13 +30,12 @@ from training.judge.gate import Verdict
 from training.log.log_folder import LogPlace
 from training.log.store import Secrets
 from training.progress import note
-from training.report_folders import ReportFolders, UnfinishedReport
+from training.report_folders import VERDICT_FILE, ReportFolders, UnfinishedReport
 from training.rollout import ReplicaSwap
 from training.schedule import StopRequest
 
 # A log of more decisions isn't read into memory once more for the owner's page.
 PAGE_DECISIONS = 500_000
-VERDICT_FILE = "verdict.json"
 
 
 class Plan(NamedTuple):
@@ -63,9 +65,13 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
     active (None: the built-in rules). `more_decisions` is about how many more would settle a
     refusal, None where that isn't known or more don't help. `judged_decisions` is how many the log
     had when a policy was last judged against this incumbent, by this run or an earlier one.
+
+    A report's `outcome` is "promoting" from just before the policy becomes active until that is
+    known to have happened, so one that stays so may be of what serves. It is "failed" where a run
+    failed after a look was taken: that run prints nothing.
     """
 
-    outcome: Literal["promoted", "refused"]
+    outcome: Literal["promoted", "refused", "promoting", "failed"]
     reason: str
     report: str
     policy: str | None = None
@@ -95,13 +101,14 @@ class _Refused(Exception):  # noqa: N818 - an answer of no, not a fault
 def retrain(plan: Plan, reports: ReportFolders, stop: StopRequest) -> Retraining:
     """Train on the log as it is now, and promote what is proven better than what serves.
 
-    The report is there once this returns, and not at all where it raises. From the moment that the
-    policy is stored nothing but SIGKILL keeps the report from being finished.
+    The report is there once this returns. Where it raises, it is there if a look was taken, which
+    the next run must know of, or if the policy may have become active. No signal ends the run from
+    the moment that the policy is stored.
 
     Raises:
         TrainingError, PolicyError, OSError: the run failed.
     """
-    with reports.one_run() as report:
+    with ExitStack() as held, reports.one_run() as report:
         found: dict[str, Any] = {"report": str(report.place)}
         try:
             with opened_registry(plan.location, plan.prefix, plan.secrets) as registry:
@@ -111,19 +118,39 @@ def retrain(plan: Plan, reports: ReportFolders, stop: StopRequest) -> Retraining
             _require_news(plan, policy.artifact().manifest, found["judged_decisions"])
             _describe(plan, policy, report)
             with opened_registry(plan.location, plan.prefix, plan.secrets) as registry:
-                replicas, active = _judged(plan, policy, registry, found)
-                with stop.held():
-                    return _promoted(plan, policy, registry, replicas, active, found, report)
+                replicas, active = _judged(plan, policy, registry, found, report)
+                held.enter_context(stop.held())
+                return _promoted(plan, policy, registry, replicas, active, found, report)
         except (_Refused, EmptyLogError, FailedOutcome) as error:
             found |= error.found if isinstance(error, _Refused) else {}
             return _finished(Retraining(outcome="refused", reason=str(error), **found), report)
+        except BaseException as error:
+            with stop.held():
+                _keep_look(error, found, report)
+            raise
+
+
+def _keep_look(error: BaseException, found: dict[str, Any], report: UnfinishedReport) -> None:
+    """Keep the report of a run that fails with its look taken: the next must wait for new data."""
+    if report.finished or not report.needed:
+        return
+    reason = f"failed once a look was taken: {error or type(error).__name__}"
+    try:
+        _finished(Retraining(outcome="failed", reason=reason, **found), report)
+    except OSError as unwritten:
+        note(f"note: that a look was taken isn't kept: {unwritten}")
 
 
 def _look_around(registry: PolicyRegistry, reports: ReportFolders, found: dict[str, Any]) -> None:
     """What is active, and whether nothing else is on the way to be."""
-    active, rollout = registry.active(), registry.rollout()
+    active = registry.active()
     found["incumbent"] = None if active is None else active.version
     found["judged_decisions"] = _judged_before(reports, found["incumbent"])
+    _require_no_rollout(registry)
+
+
+def _require_no_rollout(registry: PolicyRegistry) -> None:
+    rollout = registry.rollout()
     if rollout is not None:
         raise _Refused(
             f"policy {rollout.version} is {stage_in_words(rollout)}, and promoting another would "
@@ -135,9 +162,14 @@ def _judged_before(reports: ReportFolders, incumbent: str | None) -> int | None:
     """What the latest report says of that; None where another policy has become active since."""
     for report in reversed(reports.whole()):
         verdict = report / VERDICT_FILE
-        if verdict.is_file():
+        try:
             last = msgspec.json.decode(verdict.read_bytes(), type=_Judged)
-            return last.judged_decisions if last.incumbent == incumbent else None
+        except FileNotFoundError:
+            continue
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            note(f"note: {verdict} can't be read, an older report is asked: {error}")
+            continue
+        return last.judged_decisions if last.incumbent == incumbent else None
     return None
 
 
@@ -197,17 +229,28 @@ def _describe(plan: Plan, policy: Policy, report: UnfinishedReport) -> None:
 
 
 def _judged(
-    plan: Plan, policy: Policy, registry: PolicyRegistry, found: dict[str, Any]
+    plan: Plan,
+    policy: Policy,
+    registry: PolicyRegistry,
+    found: dict[str, Any],
+    report: UnfinishedReport,
 ) -> tuple[list[ReplicaStatus], Activation | None]:
     """The running replicas and what is active, where the gate lets the policy serve instead."""
     replicas, active = require_promotable(registry, policy)
-    found["incumbent"] = None if active is None else active.version
+    _require_no_rollout(registry)  # it may have been begun while this run was training
+    incumbent = None if active is None else active.version
+    if incumbent != found["incumbent"]:
+        found |= {"incumbent": incumbent, "judged_decisions": None}
+
+    def looked() -> None:
+        report.needed = True
+        found["judged_decisions"] = _decisions(policy.artifact().manifest)
+
     verdict = gate_verdict(
-        policy, plan.logs, plan.scratch, plan.objective, plan.config, registry, active
+        policy, plan.logs, plan.scratch, plan.objective, plan.config, registry, active, looked
     )
     tell_conditions(verdict)
     found["verdict"] = verdict
-    found["judged_decisions"] = _decisions(policy.artifact().manifest)
     if not verdict.promote:
         failed = [condition for condition in verdict.conditions if not condition.passed]
         named = ", ".join(condition.name for condition in failed)
@@ -230,30 +273,59 @@ def _promoted(
     found: dict[str, Any],
     report: UnfinishedReport,
 ) -> Retraining:
-    why = f"retrained: {report.place.name}"
-    registry.publish(policy.artifact())
-    activation = registry.activate(policy.version, by=plan.by, note=why)
-    swaps = await_swaps(registry, replicas, plan.wait_s, "serves it")
+    """Make it active, with a report that is in its place before and says afterwards how it went.
+
+    Raises:
+        _Refused: somebody else changed what serves, or began a rollout, meanwhile.
+    """
     before = "the built-in rules" if active is None else active.version
+    registry.publish(policy.artifact())
+    why = f"policy {policy.version} is about to become active in place of {before}"
+    _finished(Retraining(outcome="promoting", reason=why, **found), report)
+    try:
+        activation = registry.activate(
+            policy.version,
+            by=plan.by,
+            note=f"retrained: {report.place.name}",
+            in_place_of="" if active is None else active.version,
+        )
+    except ActiveChangedError as error:
+        raise _Refused(str(error)) from error
     promoted = Retraining(
         outcome="promoted",
         reason=f"policy {policy.version} is active in place of {before}",
         activation=activation,
-        replicas=swaps,
         **found,
     )
-    return _finished(promoted, report)
+    _finished(promoted, report)
+    swaps = await_swaps(registry, replicas, plan.wait_s, "serves it")
+    return _finished(msgspec.structs.replace(promoted, replicas=swaps), report)
 
 
 def _finished(result: Retraining, report: UnfinishedReport) -> Retraining:
-    _write(report, VERDICT_FILE, result)
-    report.finish()
+    """Write the verdict: the last file of an unfinished report, in place of a finished one's.
+
+    Raises:
+        OSError: it can't be written; of a finished report that is but noted.
+    """
+    if not report.finished:
+        _write(report, VERDICT_FILE, result)
+        report.finish()
+        return result
+    try:
+        write_durably(report.place / VERDICT_FILE, _encoded(result))
+        sync_directory(report.place)
+    except OSError as error:
+        note(f"note: {report.place / VERDICT_FILE} says less than what happened: {error}")
     return result
 
 
 def _write(report: UnfinishedReport, name: str, content: object) -> None:
-    encoded = msgspec.json.format(msgspec.json.encode(content)) + b"\n"
-    (report.path / name).write_bytes(encoded)
+    (report.path / name).write_bytes(_encoded(content))
+
+
+def _encoded(content: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content)) + b"\n"
 
 
 def printer(as_json: bool) -> Callable[[Retraining], None]:

@@ -58,10 +58,11 @@ def command(
     with opened_registry(location, prefix, secrets) as registry:
         replicas = registry.replicas()
         rollout, who = registry.rollout(), by or user()
+        active = registry.active()  # asked before the change: after it, nothing may fail
         try:
             # The rollout or nothing: if it ends meanwhile, what serves mustn't be taken back.
             ended = registry.end_rollout(rollout, by=who, note=why) if rollout else None
-            active = registry.active() if ended else registry.rollback(by=who, note=why)
+            active = active if ended else registry.rollback(by=who, note=why)
         except (RollbackError, RolloutChangedError) as error:
             raise FailedOutcome(str(error)) from error
         did = "leaves the candidate out" if ended else "serves what served before"

@@ -5,7 +5,7 @@ where more data could settle it about how many more rounds that takes. What must
 tested at the level that is left for this look at the incumbent (`training.judge.looks`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -32,11 +32,12 @@ __all__ = [
     "MIN_EFFECTIVE",
     "Condition",
     "Verdict",
+    "incumbent_condition",
     "judge",
     "judge_on",
     "judge_unseen",
     "nothing_unseen",
-    "require_incumbent",
+    "require",
 ]
 
 
@@ -146,21 +147,36 @@ def judge_unseen(
     )
 
 
-def require_incumbent(verdict: Verdict, logged: str, active: str) -> Verdict:
-    """The verdict, with the condition that the log is of the policy that is active now."""
+def incumbent_condition(
+    logged: str, active: str | None, published: Collection[str]
+) -> Condition | None:
+    """That the log is of what serves now; None where the rules serve and nothing speaks against it.
+
+    Args:
+        logged: the version that drew the log's last decisions.
+        active: the version that is active, None while the built-in rules serve.
+        published: the versions that the registry holds, which the rules' version isn't among.
+    """
+    if active is None and logged not in published:
+        return None
     same = logged == active
-    condition = Condition(
+    serves = "the built-in rules serve" if active is None else f"{active} is active"
+    return Condition(
         name="incumbent",
         passed=same,
         detail=f"the log is of the active policy, {active}"
         if same
-        else f"the log ends with decisions of {logged}, but {active} is active: let it serve, "
-        "export again, and judge by that",
+        else f"the log ends with decisions of {logged}, but {serves}: let that serve, export "
+        "again, and judge by that",
         more_rows=None if same else MIN_EFFECTIVE,
     )
+
+
+def require(verdict: Verdict, condition: Condition) -> Verdict:
+    """The verdict with one more condition, named first."""
     return msgspec.structs.replace(
         verdict,
-        promote=verdict.promote and same,
+        promote=verdict.promote and condition.passed,
         conditions=[condition, *verdict.conditions],
     )
 

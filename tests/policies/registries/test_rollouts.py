@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from policies.errors import (
+    ActiveChangedError,
     AlreadyActiveError,
     RollbackError,
     RolloutChangedError,
@@ -47,6 +48,28 @@ def test_a_candidate_goes_from_shadow_to_canary_to_full(registry: PolicyRegistry
     assert registry.rollout() is None
     [ended] = registry.past_rollouts()
     assert (ended.rollout, ended.outcome, ended.by) == (canary, "promoted", "bob")
+
+
+def test_an_activation_in_place_of_something_changes_nothing_that_has_changed_meanwhile(
+    registry: PolicyRegistry,
+) -> None:
+    """Whether another policy serves now, the rules do again, or a rollout was begun."""
+    first, second, third = _publish(registry, 1, 2, 3)
+    with pytest.raises(ActiveChangedError, match=f"in place of policy {first}"):
+        registry.activate(second, in_place_of=first)
+    assert registry.activate(first, in_place_of="").version == first
+    with pytest.raises(ActiveChangedError, match="in place of the built-in rules"):
+        registry.activate(second, in_place_of="")
+    shadow = registry.roll_out(third)
+    stood = registry.generation()
+    with pytest.raises(ActiveChangedError, match="a rollout was begun meanwhile"):
+        registry.activate(second, in_place_of=first)
+    assert (registry.generation(), registry.rollout()) == (stood, shadow)
+    registry.end_rollout(shadow)
+    assert registry.activate(second, in_place_of=first).version == second
+    assert [entry.version for entry in registry.activations()] == [first, second]
+    with pytest.raises(UnknownPolicyError):
+        registry.activate("0" * 16, in_place_of=second)
 
 
 def test_another_share_is_the_same_canary(registry: PolicyRegistry) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,14 @@ from tests.training.test_promote_commands import (
     Replica,
     looks_of,
     promote,
+    run,
+    version_of,
     write_log,
     write_policy,
 )
 from training.cli import main
+from training.commands.promotion_gate import gate_verdict
+from training.judge.gate import Verdict
 
 REPORT = {"policy", "train.json", "evaluate.json", "report.html", "verdict.json"}
 
@@ -32,6 +38,14 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log that shows `retrieve` to be right."""
     directory = tmp_path_factory.mktemp("log") / "logs"
     write_log(directory, 5_000)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def equal_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log in which no arm is better."""
+    directory = tmp_path_factory.mktemp("log") / "equal"
+    write_log(directory, 5_000, retrieve=0.2)
     return directory
 
 
@@ -89,30 +103,101 @@ def test_a_policy_proven_better_is_promoted_and_its_report_kept(
 
 
 def test_a_refusal_is_no_failure_and_the_next_look_waits_for_new_decisions(
-    valkey_url: str, logs: Path, tmp_path: Path
+    valkey_url: str, equal_logs: Path, tmp_path: Path
 ) -> None:
     """Status 0, nothing changes, the gate's conditions are told; no second look on the same log."""
-    incumbent = tmp_path / "incumbent"
-    write_policy(incumbent, 0.9)
-    promote(valkey_url, incumbent)
-    first = retrain(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
+    logs, reports = equal_logs, tmp_path / "reports"
+    first = retrain(valkey_url, logs, reports, "--holdout", 0.5)
     assert first.exit_code == 0, first.output
     assert first.stdout.startswith("refused: not proven better, because these conditions failed: ")
-    assert "FAILED  incumbent: the log ends with decisions of 0123456789abcdef" in first.stderr
+    assert "FAILED  advantage" in first.stderr
     assert len(looks_of(valkey_url)) == 1
-    again = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5, "--keep", 1)
+    again = result_of(valkey_url, logs, reports, "--holdout", 0.5, "--keep", 1)
     assert again["reason"].startswith("too little is new: 0 decisions since")
     assert (again["more_decisions"], again["judged_decisions"]) == (1_000, 5_000)
     assert len(looks_of(valkey_url)) == 1
-    assert len(whole(tmp_path / "reports")) == 1  # the judged one is gone, what it said is not
-    third = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
-    assert third["more_decisions"] == 1_000
-    asked = result_of(
-        valkey_url, logs, tmp_path / "reports", "--holdout", 0.5, "--new-decisions", 0
-    )
+    assert len(whole(reports)) == 1  # the judged one is gone, what it said is not
+    (reports / "29991231T000000.000Z").mkdir()
+    (reports / "29991231T000000.000Z" / "verdict.json").write_text("{")
+    third = retrain(valkey_url, logs, reports, "--holdout", 0.5)
+    assert "too little is new: 0 decisions since" in third.stdout
+    assert "verdict.json can't be read, an older report is asked" in third.stderr
+    asked = result_of(valkey_url, logs, reports, "--holdout", 0.5, "--new-decisions", 0)
     assert asked["verdict"] is not None
     with redis.Redis.from_url(valkey_url) as client:
-        assert len(RedisPolicyRegistry(client).activations()) == 1
+        assert RedisPolicyRegistry(client).activations() == []
+
+
+@pytest.mark.parametrize("rolled_back", [False, True])
+def test_a_log_of_another_policy_than_serves_is_refused_without_a_look(
+    valkey_url: str, tmp_path: Path, rolled_back: bool
+) -> None:
+    """Whether another policy is active, or the one that drew it was taken back."""
+    incumbent, logs = tmp_path / "incumbent", tmp_path / "logs"
+    write_policy(incumbent, 0.9)
+    version = version_of(incumbent)
+    promote(valkey_url, incumbent)
+    if rolled_back:
+        assert run("rollback", "--store", valkey_url).exit_code == 0
+    drew = version if rolled_back else "0123456789abcdef"
+    write_log(logs, 5_000, version=drew)
+    answer = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
+    assert answer["outcome"] == "refused"
+    [condition] = answer["verdict"]["conditions"]
+    assert condition["name"] == "incumbent"
+    assert f"the log ends with decisions of {drew}, but " in condition["detail"]
+    assert answer["judged_decisions"] is None
+    with redis.Redis.from_url(valkey_url) as client:
+        assert RedisPolicyRegistry(client).looks(drew) == []
+
+
+@pytest.mark.parametrize("change", ["promote", "canary"])
+def test_what_a_person_does_once_the_gate_has_passed_is_left_alone(
+    valkey_url: str, logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The policy isn't made active, and the report says why."""
+    mine = tmp_path / "mine"
+    write_policy(mine, 0.7)
+
+    def judged(*arguments: Any) -> Verdict:
+        verdict = gate_verdict(*arguments)
+        promote(valkey_url, mine, *(["--canary", "0.1"] if change == "canary" else []))
+        return verdict
+
+    monkeypatch.setattr("training.commands.retrain_run.gate_verdict", judged)
+    answer = result_of(valkey_url, logs, tmp_path / "reports", "--holdout", 0.5)
+    assert (answer["outcome"], answer["verdict"]["promote"]) == ("refused", True)
+    assert "or a rollout was begun meanwhile: nothing is changed" in answer["reason"]
+    [report] = whole(tmp_path / "reports")
+    assert json.loads((report / "verdict.json").read_text()) == answer
+    with redis.Redis.from_url(valkey_url) as client:
+        registry = RedisPolicyRegistry(client)
+        stands = registry.rollout() if change == "canary" else registry.active()
+        assert stands is not None
+        assert stands.version == version_of(mine)
+        assert (registry.active() is None) == (change == "canary")
+
+
+def test_a_run_that_fails_after_its_look_keeps_what_the_next_must_know(
+    valkey_server: StoreServer, logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the next one spends no other look on the same decisions."""
+
+    def judged(*arguments: Any) -> Verdict:
+        verdict = gate_verdict(*arguments)
+        valkey_server.kill()
+        return verdict
+
+    monkeypatch.setattr("training.commands.retrain_run.gate_verdict", judged)
+    failed = retrain(valkey_server.url, logs, tmp_path / "reports", "--holdout", 0.5)
+    assert failed.exit_code == 1, failed.output
+    [report] = whole(tmp_path / "reports")
+    assert {path.name for path in report.iterdir()} == REPORT
+    verdict = json.loads((report / "verdict.json").read_text())
+    assert (verdict["outcome"], verdict["judged_decisions"]) == ("failed", 5_000)
+    valkey_server.start()
+    again = result_of(valkey_server.url, logs, tmp_path / "reports", "--holdout", 0.5)
+    assert again["reason"].startswith("too little is new: 0 decisions since")
 
 
 def test_too_little_data_is_a_refusal_that_says_how_much_more(
@@ -165,6 +250,10 @@ def test_a_policy_that_a_replica_cant_serve_is_refused(
         (["--objective", "cheapest"], 2, "cheapest"),
         (["--every", "often"], 2, "is no duration above 0"),
         (["--holdout", "0"], 2, "--holdout"),
+        (["--holdout", "nan"], 2, "nan is no number between 0 and 1"),
+        (["--reports", "s3://bucket/reports"], 2, "is no local directory"),
+        (["--store", "redis://127.0.0.1:1/0?socket_timeout=abc"], 2, "?socket_timeout"),
+        (["--store", "redis://127.0.0.1:1/0?foo=1"], 2, "isn't known"),
         (["--reports", "/proc/nowhere"], 2, "name another with --reports"),
     ],
 )
@@ -196,6 +285,24 @@ def test_every_run_is_told_and_a_failed_one_is_followed_by_the_next(
     assert "Traceback" not in command.stderr
 
 
+def test_a_schedule_whose_reader_has_left_ends(valkey_url: str, logs: Path, tmp_path: Path) -> None:
+    """It is no failed run that another one follows."""
+    arguments = ["--logs", logs, "--store", valkey_url, "--reports", tmp_path / "reports"]
+    words = ["retrain", *map(str, arguments), "--every", "1d"]
+    with (tmp_path / "stderr").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "training.cli", *words], stdout=subprocess.PIPE, stderr=err
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        try:
+            assert process.wait(timeout=90) == 1
+        finally:
+            process.kill()
+    assert "the next run is due" not in (tmp_path / "stderr").read_text()
+    assert len(whole(tmp_path / "reports")) == 1
+
+
 @pytest.mark.parametrize(
     ("every", "status"), [([], 143), (["--every", "1d"], 0)], ids=["once", "every"]
 )
@@ -215,27 +322,40 @@ def test_a_run_that_is_stopped_keeps_nothing(
     assert len(whole(tmp_path / "reports")) == 1
 
 
-def test_a_signal_lets_a_promotion_end_with_its_report(
-    valkey_url: str, logs: Path, tmp_path: Path
+@pytest.mark.parametrize("lost", ["signals", "store"])
+def test_a_promotion_ends_with_its_report_whatever_comes(
+    valkey_server: StoreServer, logs: Path, tmp_path: Path, lost: str
 ) -> None:
-    """A policy never serves without a report that says why."""
-    report_once(valkey_url, "silent")
-    arguments = ["--logs", logs, "--store", valkey_url, "--reports", tmp_path / "reports"]
+    """A policy never serves without a report that says why: neither signals nor the store's end
+    keep it from being finished, and it is in its place before.
+    """
+    url, wait_s = valkey_server.url, 2 if lost == "signals" else 60
+    report_once(url, "silent")
+    arguments = ["--logs", logs, "--store", url, "--reports", tmp_path / "reports"]
     with (
-        redis.Redis.from_url(valkey_url) as client,
+        redis.Redis.from_url(url) as client,
         PolicyCommand(
-            tmp_path, "retrain", *arguments, "--holdout", 0.5, "--wait", 2, "--every", "1d"
+            tmp_path, "retrain", *arguments, "--holdout", 0.5, "--wait", wait_s, "--json"
         ) as command,
     ):
-        wait_until(lambda: RedisPolicyRegistry(client).active(), timeout_s=90.0)
-        assert whole(tmp_path / "reports")[0].name.endswith(".unfinished")
-        assert command.stop() == 0
-        active = RedisPolicyRegistry(client).active()
-    [report] = whole(tmp_path / "reports")
+        registry = RedisPolicyRegistry(client)
+        wait_until(registry.active, timeout_s=90.0)
+        active = registry.active()
+        [report] = whole(tmp_path / "reports")
+        assert {path.name for path in report.iterdir() if path.name[0] != "."} == REPORT
+        if lost == "store":
+            valkey_server.kill()
+        else:
+            command.process.send_signal(signal.SIGTERM)
+            command.process.send_signal(signal.SIGINT)
+            command.process.send_signal(signal.SIGTERM)
+        assert command.process.wait(timeout=60) == 0, command.stderr
     verdict = json.loads((report / "verdict.json").read_text())
+    assert verdict == json.loads(command.stdout)
     assert active is not None
     assert (verdict["outcome"], verdict["policy"]) == ("promoted", active.version)
-    assert "silent didn't report within 2 s" in command.stderr
+    said = {"signals": "silent didn't report within 2 s", "store": "replicas couldn't be asked"}
+    assert said[lost] in command.stderr
 
 
 def test_two_runs_dont_share_a_folder_of_reports(
