@@ -76,8 +76,8 @@ IMAGE := docker build -f deploy/images/Dockerfile \
 RELEASE = $$($(BIN)/python -c 'from policies.version import VERSION; print(VERSION)')
 
 images: $(VENV)/.runtime  ## the images of the service and of its training, labelled
-	$(IMAGE) --build-arg VERSION=$(RELEASE) --target router -t adaptive-rag-router:$(RELEASE) .
-	$(IMAGE) --build-arg VERSION=$(RELEASE) --target trainer -t adaptive-rag-trainer:$(RELEASE) .
+	$(IMAGE) --build-arg VERSION=$(RELEASE) --target router -t adaptive-rag-router:$(RELEASE) -t adaptive-rag-router:latest .
+	$(IMAGE) --build-arg VERSION=$(RELEASE) --target trainer -t adaptive-rag-trainer:$(RELEASE) -t adaptive-rag-trainer:latest .
 
 # Options of benchmarks/bench.py: `make bench BENCH="--to docs/benchmarks.md"` writes the committed page.
 BENCH :=

@@ -11,8 +11,8 @@ _SSE, _JSON = "text/event-stream", "application/json"
 
 MODES = frozenset({
     "ok", "no_usage", "json", "refuse", "hang", "hang_after_headers", "reset", "reset_mid_stream",
-    "cut_mid_stream", "end_mid_stream", "trickle", "trickle_tokens", "slow_first_token", "garbage",
-    "html", "status",
+    "cut_mid_stream", "end_mid_stream", "trickle", "trickle_tokens", "slow_tokens",
+    "slow_first_token", "garbage", "html", "status",
 })  # fmt: skip
 
 
@@ -96,7 +96,9 @@ class Answer:
                 return
             case "slow_first_token":
                 await asyncio.sleep(seconds)
+        pause = seconds if self._name == "slow_tokens" else 0.0
         for piece in (*words, last):
+            await asyncio.sleep(pause)
             yield piece
 
     def _whole(self) -> list[bytes]:

@@ -15,6 +15,7 @@
     end_mid_stream:N      ends the HTTP body in good order after N words (3), with no finish reason
     trickle:S             every S seconds (0.05) a comment, for ever, and never a word
     trickle_tokens:S      every S seconds (0.05) a word, for ever
+    slow_tokens:S         the whole reply, S seconds (0.05) before each word
     slow_first_token:S    waits S seconds (0.2) before the first word
     garbage               status 200 and data that isn't JSON
     html                  status 200 and a page

@@ -1,6 +1,7 @@
 """deploy/compose.yaml and the Dockerfiles: valid, linted, and true to the configuration."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -135,3 +136,21 @@ def test_compose_ci_swaps_images_and_builds_only() -> None:
 def test_the_example_environment_names_every_secret() -> None:
     lines = (DEPLOY / ".env.example").read_text(encoding="utf-8").splitlines()
     assert {line.split("=")[0] for line in lines if line.endswith("=")} >= set(SECRETS)
+
+
+def test_make_images_makes_what_compose_runs() -> None:
+    """Without VERSION in the environment."""
+    if shutil.which("make") is None:
+        missing("no make: apt-get install make")
+    said = subprocess.run(
+        ["make", "--dry-run", "images"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    made = set(re.findall(r"-t (\S+)", said))
+    run = {service["image"] for service in compose()["services"].values()}
+    own = {
+        re.sub(r"\$\{VERSION:-(\w+)\}", r"\1", image)
+        for image in run
+        if image.startswith("adaptive-rag-")
+    }
+    assert len(own) == 2
+    assert own <= made

@@ -1,6 +1,7 @@
 """The images that deploy/images/Dockerfile builds: what is in them, and what isn't."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from policies.version import VERSION
 from tests.deploy.base_image import BASE_IMAGE
 from tests.deploy.deployment import SECRETS, Deployment
+from tests.deploy.package_sources import pip_configuration
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 
@@ -33,6 +35,42 @@ def run(deployment: Deployment, image: str, *command: str) -> str:
 def test_the_router_is_small(deployment: Deployment) -> None:
     base = inspect(deployment, BASE_IMAGE)["Size"]
     assert inspect(deployment, ROUTER)["Size"] - base <= 320 * MEGABYTE
+
+
+def build(
+    deployment: Deployment, folder: Path, version: str, *arguments: str, **environ: str
+) -> None:
+    """Build once more on the deployment's engine, as images of another version."""
+    with pip_configuration(folder) as configuration:
+        again = Deployment(deployment.engine, configuration)
+        again.environ |= {"VERSION": version, **environ}
+        again.compose("build", *arguments, timeout_s=900.0)
+        again.client.close()
+
+
+def test_the_router_that_searches_by_itself_is_small_enough(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    build(deployment, tmp_path, "index", "router-1", ROUTER_EXTRAS="index")
+    image = "adaptive-rag-router:index"
+    assert "lancedb" in json.loads(_installed(deployment, image))
+    base = inspect(deployment, BASE_IMAGE)["Size"]
+    assert inspect(deployment, image)["Size"] - base <= 700 * MEGABYTE
+
+
+def test_the_same_sources_give_the_same_layers(deployment: Deployment, tmp_path: Path) -> None:
+    """The images of the deployment were built on an empty engine; here nothing is taken from it."""
+    build(deployment, tmp_path, "again", "--no-cache", "router-1", "trainer")
+    base = inspect(deployment, BASE_IMAGE)["RootFS"]["Layers"]
+    for image in (ROUTER, TRAINER):
+        first, again = (
+            inspect(deployment, one) for one in (image, image.replace(VERSION, "again"))
+        )
+        layers = first["RootFS"]["Layers"]
+        assert layers[: len(base)] == base
+        assert len(layers) > len(base)
+        assert again["RootFS"]["Layers"] == layers
+        assert again["Id"] != first["Id"]  # the version's label
 
 
 @pytest.mark.parametrize("image", [ROUTER, TRAINER])

@@ -13,7 +13,7 @@ from policies.encoders import Encoder
 from policies.registries.redis_registry import RedisPolicyRegistry
 from policies.store_keys import StoreKeys
 from tests.deploy.balancer import Balancer
-from tests.deploy.expressions import panel_expressions
+from tests.deploy.expressions import metrics_of, panel_expressions, rules
 from tests.deploy.prometheus_server import PrometheusServer
 from tests.faulty_backend import FaultyBackend
 from tests.router.api.test_policies import always
@@ -193,6 +193,15 @@ def test_every_rule_is_evaluated_without_an_error(monitored: Monitored) -> None:
     """Such as two series where one is to be matched."""
     wait_until(lambda: monitored.prometheus.query("job_outcome:rag_router_answers:share5m"))
     wait_until(lambda: all(rule["health"] == "ok" for rule in monitored.prometheus.rules()))
+
+
+def test_the_rules_ask_the_balancer_for_what_it_has(monitored: Monitored) -> None:
+    """The service's own metrics are held against it in test_dashboard."""
+    asked = {metric for rule in rules() for metric in metrics_of(rule["expr"])}
+    of_haproxy = sorted(metric for metric in asked if metric.startswith("haproxy_"))
+    assert of_haproxy
+    for metric in of_haproxy:
+        wait_until(lambda name=metric: monitored.prometheus.query(name))  # type: ignore[misc]
 
 
 def test_both_replicas_tell_of_what_they_share(monitored: Monitored) -> None:

@@ -20,11 +20,12 @@ ALERTS = alerts()
         ["check", "config", "prometheus.yml"],
         ["check", "rules", "--lint-fatal", "rules.yml"],
         ["test", "rules", "rules.test.yml"],
+        ["test", "rules", "rules.weeks.test.yml"],
     ],
     ids=" ".join,
 )
 def test_promtool_finds_nothing_wrong(arguments: list[str]) -> None:
-    """`test rules` runs rules.test.yml: series of numbers, and which alert fires on them."""
+    """`test rules` runs series of numbers, and says which alert fires on them."""
     found = subprocess.run(
         [program("promtool"), *arguments],
         cwd=CONFIGURATION,

@@ -1,6 +1,7 @@
 """`rag-router serve` as a process: the embedded store, restarts, workers, bad starts."""
 
 import contextlib
+import json
 import re
 import socket
 import statistics
@@ -72,6 +73,52 @@ def _answered_while_stopping(data: Path, grace_s: str, config: str) -> str | Non
             except httpx.TransportError:
                 return None
         return response.json()["decision_id"] if response.is_success else None
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stream_under_way_ends_in_full_while_the_service_stops(
+    workers: str, tmp_path: Path
+) -> None:
+    """Told to stop after the first words of a model that takes 2 s for the rest."""
+    chat = {
+        "model": "auto",
+        "messages": [{"role": "user", "content": "Who wrote Emma?"}],
+        "stream": True,
+    }
+    with FaultyBackend("slow_tokens:0.3") as model:
+        config = (
+            f'[models.m]\nbase_url = "{model.url}"\nmodel = "m"\n'
+            '[arms.finetuned]\nroute = "finetuned"\nmodel = "m"\n'
+        )
+        service = ServiceProcess(
+            tmp_path / "data", "--grace", "20", "--workers", workers, config=config
+        )
+        with service, httpx.Client(base_url=service.url, timeout=30.0) as caller:
+            with (
+                caller.stream("POST", "/v1/chat/completions", json=chat) as response,
+                ThreadPoolExecutor(1) as orchestrator,
+            ):
+                lines = (line for line in response.iter_lines() if line)
+                said = _content(next(lines))
+                while not said:
+                    said += _content(next(lines))
+                status = orchestrator.submit(service.stop)
+                rest = list(lines)
+                assert status.result() == 0
+            assert said != model.reply
+            assert said + "".join(map(_content, rest)) == model.reply
+            assert rest[-1] == "data: [DONE]"
+            service.start()
+            trace = service.trace(response.headers["x-decision-id"]).json()
+            assert trace["decision"]["arm"] == "finetuned"
+            assert trace["answer"]["executed_arm"] == "finetuned"
+
+
+def _content(line: str) -> str:
+    """The words in one line of a stream of completions."""
+    data = line.removeprefix("data: ")
+    choices = [] if data == "[DONE]" else json.loads(data).get("choices", [])
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
 def test_a_killed_service_starts_again_on_its_data(tmp_path: Path) -> None:
