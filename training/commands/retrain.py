@@ -130,7 +130,8 @@ def command(
           --password-env STORE_PASSWORD --reports reports/ --every 1d --keep 30
     """
     from policies.settings import read_policy_settings
-    from training.commands.retrain_run import Plan, printer, retrain
+    from training.commands.retrain_report import printer
+    from training.commands.retrain_run import Plan, retrain
     from training.commands.train_on_logs import Wanted
     from training.report_folders import ReportFolders
 

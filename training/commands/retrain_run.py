@@ -1,11 +1,9 @@
 """One run of `rag-policy retrain`: train, evaluate, ask the gate, promote; with its report."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import click
 import msgspec
 
 from policies.artifact import Manifest, write_artifact
@@ -13,7 +11,6 @@ from policies.errors import ActiveChangedError
 from policies.policy import Policy
 from policies.registries import Activation, PolicyRegistry, ReplicaStatus
 from policies.settings import PolicySettings
-from training.atomic_file import sync_directory, write_durably
 from training.commands.engine_options import open_engine
 from training.commands.evaluate_on_logs import Asked, evaluate_on_logs
 from training.commands.promotion_gate import gate_verdict, require_promotable, tell_conditions
@@ -21,17 +18,21 @@ from training.commands.registry_options import opened_registry
 from training.commands.replica_answers import await_swaps
 from training.commands.report import FALSE_ALARMS
 from training.commands.report_on_logs import report_on_logs, write_page
+from training.commands.retrain_report import (
+    Retraining,
+    finished_with,
+    judged_before,
+    write_json,
+)
 from training.commands.rollout_options import stage_in_words
 from training.commands.train import training_facts
 from training.commands.train_on_logs import Wanted, train_on_logs, warm_start_beside
 from training.errors import EmptyLogError, FailedOutcome
 from training.fit.trained_policy import JUDGED_FROM
-from training.judge.gate import Verdict
 from training.log.log_folder import LogPlace
 from training.log.store import Secrets
 from training.progress import note
-from training.report_folders import VERDICT_FILE, ReportFolders, UnfinishedReport
-from training.rollout import ReplicaSwap
+from training.report_folders import ReportFolders, UnfinishedReport
 from training.schedule import StopRequest
 
 # A log of more decisions isn't read into memory once more for the owner's page.
@@ -56,38 +57,6 @@ class Plan(NamedTuple):
     new_decisions: int
     by: str
     wait_s: float
-
-
-class Retraining(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run came to; a report's verdict.json, and what `--json` prints.
-
-    `reason` is a sentence. `policy` is the version that was trained, `incumbent` the one that was
-    active (None: the built-in rules). `more_decisions` is about how many more would settle a
-    refusal, None where that isn't known or more don't help. `judged_decisions` is how many the log
-    had when a policy was last judged against this incumbent, by this run or an earlier one.
-
-    A report's `outcome` is "promoting" from just before the policy becomes active until that is
-    known to have happened, so one that stays so may be of what serves. It is "failed" where a run
-    failed after a look was taken: that run prints nothing.
-    """
-
-    outcome: Literal["promoted", "refused", "promoting", "failed"]
-    reason: str
-    report: str
-    policy: str | None = None
-    incumbent: str | None = None
-    verdict: Verdict | None = None
-    more_decisions: int | None = None
-    judged_decisions: int | None = None
-    activation: Activation | None = None
-    replicas: list[ReplicaSwap] = []
-
-
-class _Judged(msgspec.Struct):
-    """What a run reads of an earlier one's verdict."""
-
-    incumbent: str | None = None
-    judged_decisions: int | None = None
 
 
 class _Refused(Exception):  # noqa: N818 - an answer of no, not a fault
@@ -123,7 +92,7 @@ def retrain(plan: Plan, reports: ReportFolders, stop: StopRequest) -> Retraining
                 return _promoted(plan, policy, registry, replicas, active, found, report)
         except (_Refused, EmptyLogError, FailedOutcome) as error:
             found |= error.found if isinstance(error, _Refused) else {}
-            return _finished(Retraining(outcome="refused", reason=str(error), **found), report)
+            return finished_with(Retraining(outcome="refused", reason=str(error), **found), report)
         except BaseException as error:
             with stop.held():
                 _keep_look(error, found, report)
@@ -136,7 +105,7 @@ def _keep_look(error: BaseException, found: dict[str, Any], report: UnfinishedRe
         return
     reason = f"failed once a look was taken: {error or type(error).__name__}"
     try:
-        _finished(Retraining(outcome="failed", reason=reason, **found), report)
+        finished_with(Retraining(outcome="failed", reason=reason, **found), report)
     except OSError as unwritten:
         note(f"note: that a look was taken isn't kept: {unwritten}")
 
@@ -145,7 +114,7 @@ def _look_around(registry: PolicyRegistry, reports: ReportFolders, found: dict[s
     """What is active, and whether nothing else is on the way to be."""
     active = registry.active()
     found["incumbent"] = None if active is None else active.version
-    found["judged_decisions"] = _judged_before(reports, found["incumbent"])
+    found["judged_decisions"] = judged_before(reports, found["incumbent"])
     _require_no_rollout(registry)
 
 
@@ -158,27 +127,12 @@ def _require_no_rollout(registry: PolicyRegistry) -> None:
         )
 
 
-def _judged_before(reports: ReportFolders, incumbent: str | None) -> int | None:
-    """What the latest report says of that; None where another policy has become active since."""
-    for report in reversed(reports.whole()):
-        verdict = report / VERDICT_FILE
-        try:
-            last = msgspec.json.decode(verdict.read_bytes(), type=_Judged)
-        except FileNotFoundError:
-            continue
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            note(f"note: {verdict} can't be read, an older report is asked: {error}")
-            continue
-        return last.judged_decisions if last.incumbent == incumbent else None
-    return None
-
-
 def _trained(plan: Plan, report: UnfinishedReport) -> Policy:
     warm = warm_start_beside(plan.logs, None)
     with open_engine(plan.engine, plan.scheduler) as engine:
         policy = train_on_logs(plan.logs, warm, plan.wanted, engine, plan.scratch, {})
     write_artifact(policy.artifact(), report.path / "policy")
-    _write(report, "train.json", training_facts(policy, report.place / "policy"))
+    write_json(report, "train.json", training_facts(policy, report.place / "policy"))
     return policy
 
 
@@ -217,7 +171,7 @@ def _describe(plan: Plan, policy: Policy, report: UnfinishedReport) -> None:
     asked = Asked(weights, greedy=False, tenant=None, look=1, seed=plan.wanted.seed)
     with open_engine(plan.engine, plan.scheduler) as engine:
         found = evaluate_on_logs(policy, plan.logs, plan.settings, asked, engine, plan.scratch)
-    _write(report, "evaluate.json", found)
+    write_json(report, "evaluate.json", found)
     decisions = _decisions(policy.artifact().manifest)
     if decisions > PAGE_DECISIONS:
         note(f"note: no report.html: {decisions:,} decisions are more than {PAGE_DECISIONS:,}")
@@ -281,7 +235,7 @@ def _promoted(
     before = "the built-in rules" if active is None else active.version
     registry.publish(policy.artifact())
     why = f"policy {policy.version} is about to become active in place of {before}"
-    _finished(Retraining(outcome="promoting", reason=why, **found), report)
+    finished_with(Retraining(outcome="promoting", reason=why, **found), report)
     try:
         activation = registry.activate(
             policy.version,
@@ -297,48 +251,6 @@ def _promoted(
         activation=activation,
         **found,
     )
-    _finished(promoted, report)
+    finished_with(promoted, report)
     swaps = await_swaps(registry, replicas, plan.wait_s, "serves it")
-    return _finished(msgspec.structs.replace(promoted, replicas=swaps), report)
-
-
-def _finished(result: Retraining, report: UnfinishedReport) -> Retraining:
-    """Write the verdict: the last file of an unfinished report, in place of a finished one's.
-
-    Raises:
-        OSError: it can't be written; of a finished report that is but noted.
-    """
-    if not report.finished:
-        _write(report, VERDICT_FILE, result)
-        report.finish()
-        return result
-    try:
-        write_durably(report.place / VERDICT_FILE, _encoded(result))
-        sync_directory(report.place)
-    except OSError as error:
-        note(f"note: {report.place / VERDICT_FILE} says less than what happened: {error}")
-    return result
-
-
-def _write(report: UnfinishedReport, name: str, content: object) -> None:
-    (report.path / name).write_bytes(_encoded(content))
-
-
-def _encoded(content: object) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content)) + b"\n"
-
-
-def printer(as_json: bool) -> Callable[[Retraining], None]:
-    """What prints a run's result, on one line."""
-
-    def show(result: Retraining) -> None:
-        line = f"{result.outcome}: {result.reason}{_settling(result)}; report in {result.report}"
-        click.echo(msgspec.json.encode(result) if as_json else line)
-
-    return show
-
-
-def _settling(result: Retraining) -> str:
-    if result.verdict is None or result.more_decisions is None:
-        return ""
-    return f" (about {result.more_decisions:,} more decisions would settle it)"
+    return finished_with(msgspec.structs.replace(promoted, replicas=swaps), report)
