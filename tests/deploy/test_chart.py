@@ -27,6 +27,7 @@ from tests.deploy.kubernetes_tools import (
 
 OPERATOR_KINDS = ("ServiceMonitor", "PrometheusRule")
 OLDEST, NEWEST = "1.30", "1.35"
+SECRET_IN_ADDRESS = re.compile(r"://[^\s\"]*@|[?&]\w*(key|token|password|secret)\w*=", re.I)
 every_values = pytest.mark.parametrize("values", VALUES)
 
 
@@ -196,6 +197,11 @@ def test_no_secret_is_in_what_is_rendered(values: str) -> None:
                 if re.search(r"KEY|PASSWORD|SECRET|TOKEN|AUTH", variable["name"]):
                     assert set(variable) == {"name", "valueFrom"}, variable
                     assert set(variable["valueFrom"]) == {"secretKeyRef"}
+            for argument in (*one.get("command", ()), *one.get("args", ())):
+                assert not SECRET_IN_ADDRESS.search(argument), argument
+    for configuration in of_kind(found, "ConfigMap"):
+        for text in configuration["data"].values():
+            assert not SECRET_IN_ADDRESS.search(text), configuration["metadata"]["name"]
 
 
 def test_the_same_values_render_the_same_documents() -> None:

@@ -79,7 +79,7 @@ def test_values_reach_the_configuration_as_they_are(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text(json.dumps({"config": config}), encoding="utf-8")
     read = tomllib.loads(configuration(documents("default", f"--values={values}")))
-    assert read.pop("redis") == {"url": f"redis://{RELEASE}-adaptive-rag-router-redis:6379/0"}
+    assert read.pop("redis")["url"] == f"redis://{RELEASE}-adaptive-rag-router-redis:6379/0"
     assert read == config
     assert isinstance(read["models"]["m"]["parameters"]["seed"], int)
 

@@ -2,13 +2,14 @@
 
 import json
 import re
+import tomllib
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.deploy.chart_schema import SCHEMA, with_configuration
-from tests.deploy.kubernetes_tools import CHART, RELEASE, helm
+from tests.deploy.kubernetes_tools import CHART, RELEASE, documents, helm, named
 
 
 def paths(values: dict[str, Any], above: str = "") -> list[str]:
@@ -76,12 +77,50 @@ def test_a_wrong_value_is_refused_by_its_name(given: str, message: str) -> None:
     assert message in found.stderr
 
 
-def test_a_stores_password_is_refused_in_its_url() -> None:
-    found = helm(
-        "template",
-        RELEASE,
-        str(CHART),
-        "--set=redis.enabled=false,redis.url=redis://u:geheim@h:1/0",
-    )
-    assert "redis.url holds a password: put it into a Secret" in found.stderr
+OWN_STORE = "redis.enabled=false,redis.url="
+MODEL = "config.models.m.model=m,config.models.m.base_url="
+RETRIEVER = "config.retrievers.r.kind=http,config.retrievers.r."
+
+
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        (f"{OWN_STORE}redis://u:geheim@h:1/0", "redis.existingSecret"),
+        (f"{OWN_STORE}redis://:ge/geheim@h:1/0", "redis.existingSecret"),
+        (f"{OWN_STORE}redis://h/0?password=geheim", "redis.existingSecret"),
+        (f"{OWN_STORE}redis+sentinel://w:1/main/0?sentinel_password=geheim", "existingSecret"),
+        (f"{MODEL}https://u:geheim@m/v1", "config.models.m.base_url holds a secret"),
+        (f"{MODEL}https://u:ge/geheim@m/v1", "api_key_env"),
+        (f"{MODEL}https://m/v1?api_key=geheim", "api_key_env"),
+        (f"{MODEL}https://m/v1?version=2&Access-Token=geheim", "api_key_env"),
+        (f"{RETRIEVER}url=http://r/search?sig=geheim", "config.retrievers.r.url holds a secret"),
+        (f"{RETRIEVER}path=s3://key:geheim@bucket/index", "config.retrievers.r.path holds"),
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_said_nowhere(given: str, cure: str) -> None:
+    """Neither a ConfigMap nor a job's arguments, nor what is said of it, may hold one."""
+    found = helm("template", RELEASE, str(CHART), "--set", given)
+    assert found.returncode != 0
+    assert cure in found.stderr
     assert "geheim" not in found.stdout + found.stderr
+
+
+def test_an_address_without_a_secret_is_taken() -> None:
+    address = "https://m/v1?api-version=2026-01-01"
+    found = documents("default", f"--set={MODEL}{address},{OWN_STORE}rediss://h:6380/0")
+    text = named(found, "ConfigMap")["data"]["router.toml"]
+    assert address in text
+    assert "rediss://h:6380/0" in text
+
+
+def test_the_bundled_store_keeps_its_index_for_hours_unless_told_otherwise() -> None:
+    """A week of it would fill the bundled store; one of your own has the service's default."""
+
+    def redis_table(*options: str) -> dict[str, Any]:
+        text = named(documents("default", *options), "ConfigMap")["data"]["router.toml"]
+        table: dict[str, Any] = tomllib.loads(text)["redis"]
+        return table
+
+    assert redis_table()["trace_hours"] == 8
+    assert redis_table("--set=config.redis.trace_hours=48")["trace_hours"] == 48
+    assert "trace_hours" not in redis_table(f"--set={OWN_STORE}redis://h:1/0")

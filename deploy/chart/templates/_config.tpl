@@ -4,7 +4,8 @@
 {{- if .Values.redis.url }}{{ fail "redis.url names a store of your own: set redis.enabled to false as well" }}{{ end -}}
 redis://{{ include "router.fullname" . }}-redis:6379/0
 {{- else -}}
-{{- if regexMatch "://[^/@]*:[^/@]*@" .Values.redis.url }}{{ fail "redis.url holds a password: put it into a Secret, and name that in redis.existingSecret" }}{{ end -}}
+{{- /* A user's bare name may stand before the host. A password may contain a slash, and be an option. */ -}}
+{{- if regexMatch "[@?]" (regexReplaceAll "://[A-Za-z0-9_.-]+@" .Values.redis.url "://") }}{{ fail "redis.url holds a password, or options (after ?): put the password into a Secret, and name that in redis.existingSecret" }}{{ end -}}
 {{ required "redis.url is needed where redis.enabled is false: replicas share nothing but the store" .Values.redis.url }}
 {{- end -}}
 {{- end }}
@@ -20,11 +21,15 @@ redis://{{ include "router.fullname" . }}-redis:6379/0
 {{- range list "api_keys_env" "admin_key_env" -}}
 {{- if hasKey $auth . }}{{ fail (printf "config.auth.%s is written by the chart: set auth.existingSecret and auth.apiKeysKey instead" .) }}{{ end -}}
 {{- end -}}
-{{- range $table, $key := dict "models" "base_url" "retrievers" "url" -}}
+{{- range list (list "models" "base_url") (list "retrievers" "url") (list "retrievers" "path") -}}
+{{- $table := index . 0 -}}
+{{- $key := index . 1 -}}
 {{- range $name, $backend := get $config $table | default dict -}}
-{{- if regexMatch "://[^/]*@" (get $backend $key | default "") }}{{ fail (printf "config.%s.%s.%s holds a secret: name its variable in api_key_env, and its Secret in secretEnv" $table $name $key) }}{{ end -}}
+{{- if regexMatch "(?i)://.*@|[?&][^=&]*(key|token|secret|passw|auth|credential|signature|sig=)" (get $backend $key | default "") }}{{ fail (printf "config.%s.%s.%s holds a secret: name its variable in api_key_env, and its Secret in secretEnv" $table $name $key) }}{{ end -}}
 {{- end -}}
 {{- end -}}
+{{- /* A week's index would fill the bundled store at some 15 decisions a second. */ -}}
+{{- if and .Values.redis.enabled (not (hasKey $redis "trace_hours")) }}{{ $_ := set $redis "trace_hours" 8 }}{{ end -}}
 {{- $_ := set $redis "url" (include "router.redisUrl" .) -}}
 {{- if .Values.redis.existingSecret -}}
 {{- $_ := set $redis "password_env" "REDIS_PASSWORD" -}}
