@@ -1,6 +1,5 @@
 """Prometheus metrics of the service."""
 
-import math
 import os
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from policies.events import AnswerFinished, DecisionMade, FeedbackGiven
-from policies.rollout import Rollout, WatchedMetric, WatchReport
 from router.deciding.budget_tracker import BudgetState
 from router.drift_monitor import DriftState
 from router.encoding_pool import EncodingState
 from router.log.counters import LogCounters
+from router.rollout.rollout_metrics import RolloutMetrics
 from router.service_metrics import ServiceMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -39,8 +38,6 @@ _LATENCY_BUCKETS = (
 )
 # Seconds of answers: models take from a tenth of a second to a minute.
 _ANSWER_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_STAGES = {"shadow": 1, "canary": 2}
-_VERDICTS = {"worse": -1, "watching": 0, "ready": 1}
 _BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
 
 
@@ -51,6 +48,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.service = ServiceMetrics(registry)
         """What this replica is and serves, and its store."""
+        self.rollout = RolloutMetrics(registry)
+        """The candidate, and what the watch says of it."""
         self._decisions = Counter(
             "rag_router_decisions", "Decisions made.", ["arm", "explored"], registry=registry
         )
@@ -103,39 +102,6 @@ class Metrics:
         )
         for by in ("request", "watch"):
             self._rollbacks.labels(by)  # from 0 on: Prometheus sees no increase in a first 1
-        self._rollout_share = Gauge(
-            "rag_router_rollout_share",
-            "The candidate's share of the draws here; 0 in shadow and without a candidate.",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self._rollout_stage = Gauge(
-            "rag_router_rollout_stage",
-            "0 no candidate here, 1 shadow, 2 canary.",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self._rollout_verdict = Gauge(
-            "rag_router_rollout_verdict",
-            "What the watch says of the candidate: -1 worse, 0 watching, 1 ready for full.",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self._rollout_rounds = Gauge(
-            "rag_router_rollout_rounds",
-            "Reported rounds that the watch has judged the candidate by.",
-            ["metric"],
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self._rollout_advantage = Gauge(
-            "rag_router_rollout_advantage",
-            "The candidate's advantage over the incumbent, positive where it is better, and its "
-            "anytime-valid one-sided bounds.",
-            ["metric", "of"],
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
         self._answers = Counter(
             "rag_router_answers",
             "Answers, by the arm that was taken in the end and how it went.",
@@ -188,7 +154,6 @@ class Metrics:
         self._told = LogCounters()
         # Looking a label up takes longer than counting: each is looked up once.
         self._decided: dict[tuple[str, bool], Counter] = {}
-        self._rollout_metrics: set[str] = set()
 
     def observe_decisions(self, events: Sequence[DecisionMade], seconds: float) -> None:
         """Count decisions by arm, and the time they took together."""
@@ -260,25 +225,6 @@ class Metrics:
     def observe_rollback(self, by: Literal["request", "watch"]) -> None:
         """Count a rollout or activation taken back."""
         self._rollbacks.labels(by).inc()
-
-    def observe_rollout(self, rollout: Rollout | None, report: WatchReport | None) -> None:
-        """Take over which candidate this process draws with, and what the watch says of it."""
-        self._rollout_share.set(rollout.share if rollout is not None else 0.0)
-        self._rollout_stage.set(0 if rollout is None else _STAGES[rollout.stage])
-        if rollout is None or report is None or report.key != rollout.key:
-            self._rollout_verdict.set(0)
-            found_by: dict[str, WatchedMetric] = {}
-        else:
-            self._rollout_verdict.set(_VERDICTS[report.verdict])
-            found_by = {found.metric: found for found in report.metrics}
-        # What was told of a rollout that is over is taken back, not left to look like the next's.
-        self._rollout_metrics |= found_by.keys()
-        for metric in self._rollout_metrics:
-            found = found_by.get(metric)
-            self._rollout_rounds.labels(metric).set(found.rounds if found else 0)
-            for of in ("advantage", "lower", "upper"):
-                value = getattr(found, of) if found else math.nan
-                self._rollout_advantage.labels(metric, of).set(value)
 
     def observe_log(self, counters: LogCounters) -> None:
         """Take over the event log's own counts; called often, so that no scrape misses a worker."""

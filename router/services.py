@@ -45,7 +45,7 @@ class Services:
         self.metrics.observe_encoding(self.encoding.state())
         self.metrics.observe_drift(self.drift.states())
         report = self.watch.report if self.watch is not None else None
-        self.metrics.observe_rollout(self.watcher.rollout, report)
+        self.metrics.rollout.observe(self.watcher.rollout, report)
         self._report_service()
 
     def _report_service(self) -> None:

@@ -1,7 +1,6 @@
 """The store that the chart brings, run by the pod's own command line."""
 
 import os
-import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -44,14 +43,13 @@ def bundled_store(found: list[Document], directory: Path, password: str) -> Iter
         "PATH": f"{binaries}:{os.environ['PATH']}",
         **({"REDISCLI_AUTH": password} if "REDISCLI_AUTH" in environment(pod) else {}),
     }
-    probe = shlex.join(pod["readinessProbe"]["exec"]["command"]).replace(
-        "valkey-cli", f"valkey-cli -p {port}"
-    )
+    probe = [
+        part.replace("valkey-cli", f"valkey-cli -p {port}")
+        for part in pod["readinessProbe"]["exec"]["command"]
+    ]
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
-        wait_until(
-            lambda: subprocess.run(probe, shell=True, env=environ, check=False).returncode == 0
-        )
+        wait_until(lambda: subprocess.run(probe, env=environ, check=False).returncode == 0)
         yield port
     finally:
         process.send_signal(signal.SIGTERM)
