@@ -206,6 +206,7 @@ WRONG = {
     "train --outcomes TABLE --split tran --to NEW": "did you mean 'train'",
     "train --outcomes TABLE --to TABLE": "is a file",
     "train --outcomes TABLE --to NEW --holdout 1": "--holdout",
+    "train --outcomes TABLE --to NEW --holdout nan": "nan is no number",
     "train --logs LOGS --to NEW --split train": "--split needs --outcomes",
     "train --logs LOGS --to NEW --objective balancd": "did you mean 'balanced'",
     "evaluate --policy POLICY": "exactly one of --logs and --outcomes",

@@ -1,5 +1,6 @@
 """Options that several subcommands share."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from training.log.log_folder import LogPlace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def a_number(
+    _context: click.Context, _option: click.Parameter, share: float | None
+) -> float | None:
+    """An option's callback that refuses nan, which lies in every range."""
+    if share is not None and math.isnan(share):
+        raise click.BadParameter("nan is no number between 0 and 1")
+    return share
+
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, for machines."

@@ -1,6 +1,5 @@
 """`rag-policy retrain`: the whole way from the log to what serves, once or on a schedule."""
 
-import math
 import re
 import traceback
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import click
 
 from training.commands.engine_options import check_engine, engine_options
 from training.commands.options import (
+    a_number,
     config_option,
     directory_option,
     json_option,
@@ -40,13 +40,6 @@ def _local(_context: click.Context, _option: click.Parameter, place: Path) -> Pa
     return place
 
 
-def _number(_context: click.Context, _option: click.Parameter, share: float | None) -> float | None:
-    """Refuse nan, which lies in every range."""
-    if share is not None and math.isnan(share):
-        raise click.BadParameter("nan is no number between 0 and 1")
-    return share
-
-
 @click.command()
 @log_option("--logs", required=True, help="The log that `export` writes: a directory or s3://.")
 @registry_options
@@ -67,7 +60,7 @@ def _number(_context: click.Context, _option: click.Parameter, share: float | No
 @click.option(
     "--holdout",
     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
-    callback=_number,
+    callback=a_number,
     help="Share of the log, the latest, to judge by.  [default: 0.3, once that is enough for the "
     "gate]",
 )

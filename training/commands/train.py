@@ -8,6 +8,7 @@ import click
 from training.commands.engine_options import check_engine, engine_options, open_engine
 from training.commands.fine_tuning import check_fine_tuning, train_fine_tuned
 from training.commands.options import (
+    a_number,
     config_option,
     directory_option,
     files_option,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--holdout",
     type=click.FloatRange(0.0, 1.0, max_open=True),
+    callback=a_number,
     help="Share of the log, the latest, left for evaluate and promote.  [default: 0.3, or 0 where "
     "that leaves too little for the gate]",
 )
